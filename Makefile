@@ -1,0 +1,62 @@
+# make setup | test | lint | run | bench | clean. Needs Python >= 3.11 with venv, Node >= 20 with npm, git.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+LEGACY := .venv/servers-legacy
+PYRIGHT := tests/node_modules/.bin/pyright
+# How pytest is spread over processes; `make test JOBS=0` runs it in one.
+JOBS ?= 2
+
+# A user's own pip settings choose the index, but must not move the packages out of the environment.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_USER := 0
+export PIP_REQUIRE_VIRTUALENV := 0
+
+DEV_STAMP := .venv/.dev.stamp
+LEGACY_STAMP := .venv/.legacy.stamp
+NODE_STAMP := tests/node_modules/.stamp
+STAMPS := $(DEV_STAMP) $(LEGACY_STAMP) $(NODE_STAMP)
+
+.PHONY: setup test lint run bench clean
+.DELETE_ON_ERROR:
+
+setup:
+	@$(MAKE) --silent --no-print-directory -j3 $(STAMPS)
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "broker needs Python 3.11 or newer"'
+	$(PYTHON) -m venv .venv
+
+$(DEV_STAMP): pyproject.toml | .venv/bin/python
+	@echo 'setup: .venv'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(LEGACY_STAMP): tests/servers-legacy.txt | .venv/bin/python
+	@echo 'setup: $(LEGACY)'
+	$(BIN)/python -m venv $(LEGACY)
+	$(LEGACY)/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+$(NODE_STAMP): tests/package.json tests/package-lock.json
+	@echo 'setup: tests/node_modules'
+	cd tests && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PYRIGHT) --project pyproject.toml
+
+test: lint
+	$(BIN)/python -m pytest -q -n $(JOBS)
+
+run: setup
+	$(BIN)/python -m tests.demo
+
+bench: setup
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf .venv tests/node_modules build dist .pytest_cache .ruff_cache .hypothesis
+	find broker tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""The commands a person types. Each imports what it needs when it runs, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from broker import __version__
+
+
+def main() -> None:
+    """The entry point of `broker` and `plugin-broker`."""
+    from broker.errors import BrokerError
+
+    try:
+        sys.exit(cli(standalone_mode=False))
+    except BrokerError as error:
+        click.echo(f"broker: {error}\n{error.hint}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+
+
+def _sources(command: Any) -> Any:
+    """The options that say which configuration a command works on."""
+    for option in (
+        click.option("--config", "config_file", type=click.Path(path_type=Path), help="Another config.toml."),
+        click.option(
+            "--mcp-config",
+            "mcp_configs",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            help="A file of MCP servers: mcpServers JSON, or VS Code's mcp.json. May be repeated.",
+        ),
+        click.option("--strict", is_flag=True, help="Only the --mcp-config files, no config.toml."),
+        click.option("--concurrency", type=click.IntRange(1, 1024), help="Requests in flight per server; 1 if unsaid."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="broker")
+@click.option("-v", "--verbose", is_flag=True, help="Say on stderr what happens.")
+def cli(verbose: bool) -> None:
+    """One stdio process that runs all your MCP servers and plugins, for every AI client."""
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, stream=sys.stderr, format="broker: %(message)s")
+
+
+@cli.command()
+@_sources
+@click.option("--passthrough", metavar="NAME", help="Offer only this server, under its own names.")
+@click.option("--max-frame", metavar="SIZE", help="The largest message written to the client; 8MiB if unsaid.")
+def mcp(passthrough: str | None, max_frame: str | None, **sources: Any) -> int:
+    """Serve an AI client on standard input and output.
+
+    This is what a client's configuration names: command `broker`, arguments `mcp`.
+    """
+    from broker.app import Options, run_mcp
+    from broker.core.manifest import size
+
+    if os.isatty(0):
+        click.echo("broker mcp waits for an MCP client on its standard input; Ctrl-C ends it.", err=True)
+    frame = size(max_frame) if max_frame else None
+    return run_mcp(Options(passthrough=passthrough, max_frame=frame, **sources))

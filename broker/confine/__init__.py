@@ -1,0 +1,1 @@
+"""Confinement: every process is started and ended here."""

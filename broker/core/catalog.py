@@ -1,0 +1,249 @@
+"""The names the broker offers, who owns each, and what a list looks like.
+
+Rule 1: a name that is not listed cannot be called: lists and look-ups read the same tables.
+Rule 2: names are `plugin__tool`, at most 60 characters, shortened deterministically; clients cut or drop longer ones.
+Rule 3: two names that are one to a client (case, Unicode form, `.` and `-` for `_`) are refused, both of them:
+        who comes last must not win, nor who comes first.
+Rule 4: lists are sorted, so they are the same on every connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+import msgspec
+from msgspec import Raw, Struct
+
+from broker.errors import BadArguments, NotFound
+from broker.model import KINDS, Kind, Listing, Problem, Spec
+
+MAX_NAME = 60  # Copilot CLI cuts at 64 with its own prefix, Gemini CLI at 63
+PAGE = 4 << 20  # bytes of one page of a list; the TypeScript SDK drops a connection at 10 MiB
+EXPLICIT = "broker://"  # broker://PLUGIN/URI names a resource by its owner
+
+_KEY: dict[Kind, str] = {"tools": "name", "prompts": "name", "resources": "uri", "templates": "uriTemplate"}
+_encode = msgspec.json.Encoder().encode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_text = msgspec.json.Decoder(str).decode
+_ODD = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+class Entry(Struct, frozen=True):
+    """One name: what clients see, and whose it is."""
+
+    name: str  # as clients see it
+    plugin: str
+    own: str  # as the plugin calls it
+    raw: Raw  # the definition, with the name clients see
+
+
+class Catalog:
+    """The tables of names. `alone` is the one plugin that is passed through without prefix."""
+
+    def __init__(self, alone: str | None = None) -> None:
+        self._alone = alone
+        self._specs: dict[str, Spec] = {}
+        self._listings: dict[str, Listing] = {}
+        self._tables: dict[Kind, dict[str, Entry]] = {}
+        self._pages: dict[Kind, list[bytes]] = {}
+        self._templates: list[tuple[re.Pattern[str], Entry]] | None = None
+        self._problems: dict[Kind, list[Problem]] = {}
+
+    def put(self, spec: Spec, listing: Listing | None) -> None:
+        """What a plugin shows from now on; None takes it away."""
+        if self._alone not in (None, spec.name):
+            return
+        if listing is None:
+            self._listings.pop(spec.name, None)
+        else:
+            self._specs[spec.name], self._listings[spec.name] = spec, listing
+        self._tables.clear()
+        self._pages.clear()
+        self._templates = None
+
+    def listing(self, plugin: str) -> Listing | None:
+        return self._listings.get(plugin)
+
+    def entries(self, kind: Kind) -> Iterable[Entry]:
+        """Everything of a kind, sorted by the name clients see."""
+        return self._table(kind).values()
+
+    def problems(self) -> list[Problem]:
+        """Names that are refused, and why."""
+        for kind in KINDS:
+            self._table(kind)
+        return [problem for kind in KINDS for problem in self._problems[kind]]
+
+    def page(self, kind: Kind, cursor: str | None) -> tuple[bytes, str | None]:
+        """One page of a list as a JSON array, and the cursor of the next. Raises `BadArguments`."""
+        pages = self._pages.get(kind)
+        if pages is None:
+            pages = self._pages[kind] = _paged([entry.raw for entry in self.entries(kind)])
+        number = 0 if cursor is None else _page_number(cursor, len(pages))
+        return pages[number], f"page-{number + 1}" if number + 1 < len(pages) else None
+
+    def tool(self, name: str) -> Entry:
+        """Whose tool it is. Raises `NotFound`."""
+        return self._found("tools", name, "tool")
+
+    def prompt(self, name: str) -> Entry:
+        return self._found("prompts", name, "prompt")
+
+    def resource(self, uri: str) -> tuple[str, str]:
+        """(plugin, the plugin's own URI) of a resource: by list, by template, or by explicit owner."""
+        entry = self._table("resources").get(uri)
+        if entry is not None:
+            return entry.plugin, entry.own
+        if uri.startswith(EXPLICIT):
+            plugin, _, own = uri[len(EXPLICIT) :].partition("/")
+            if own and plugin in self._listings:
+                return plugin, own
+        owner = self._by_template(uri) or self._by_capability()
+        if owner is None:
+            raise NotFound(f"no plugin has a resource {uri}")
+        return owner, uri
+
+    def template(self, text: str) -> tuple[str, str]:
+        """(plugin, the plugin's own template) of a URI template, or of a URI. Raises `NotFound`."""
+        entry = self._table("templates").get(text)
+        return (entry.plugin, entry.own) if entry is not None else self.resource(text)
+
+    def shown_uri(self, plugin: str, own: str) -> str:
+        """The URI clients know a plugin's resource by."""
+        entry = self._table("resources").get(own)
+        return own if entry is None or entry.plugin == plugin else f"{EXPLICIT}{plugin}/{own}"
+
+    def _found(self, kind: Kind, name: str, what: str) -> Entry:
+        entry = self._table(kind).get(name)
+        if entry is None:
+            raise NotFound(f"no {what} is called {name}{_nearest(name, self._table(kind))}")
+        return entry
+
+    def _table(self, kind: Kind) -> dict[str, Entry]:
+        table = self._tables.get(kind)
+        if table is None:
+            self._problems[kind] = []
+            build = self._names if kind in ("tools", "prompts") else self._uris
+            table = self._tables[kind] = build(kind)
+        return table
+
+    def _names(self, kind: Kind) -> dict[str, Entry]:
+        found: dict[str, list[Entry]] = {}
+        for plugin in sorted(self._listings):
+            for item in getattr(self._listings[plugin], kind):
+                entry = self._entry(kind, plugin, item)
+                if entry is not None:
+                    found.setdefault(_folded(entry.name), []).append(entry)
+        for same in found.values():
+            if len(same) > 1:
+                self._refuse(kind, same)
+        entries = [same[0] for same in found.values() if len(same) == 1]
+        return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
+
+    def _entry(self, kind: Kind, plugin: str, item: Raw) -> Entry | None:
+        members = _members(item)
+        own = _text(members["name"])
+        if kind == "tools" and not allowed(own, self._specs[plugin].tools):
+            return None
+        if self._alone is not None:
+            return Entry(own, plugin, own, item)
+        name = shown_name(plugin, own)
+        members["name"] = Raw(_encode(name))
+        return Entry(name, plugin, own, Raw(_encode(members)))
+
+    def _refuse(self, kind: Kind, same: list[Entry]) -> None:
+        names = ", ".join(repr(entry.own) for entry in same)
+        what = f"the {kind} {names} have names that clients cannot tell apart; none of them is offered"
+        fix = 'hide all but one with `tools = ["!name"]` in its entry' if kind == "tools" else ""
+        self._problems[kind].append(Problem(same[0].plugin, what, fix))
+
+    def _uris(self, kind: Kind) -> dict[str, Entry]:
+        table: dict[str, Entry] = {}
+        for plugin in sorted(self._listings):
+            for item in getattr(self._listings[plugin], kind):
+                members = _members(item)
+                own = shown = _text(members[_KEY[kind]])
+                if shown in table:
+                    shown = f"{EXPLICIT}{plugin}/{own}"
+                    members[_KEY[kind]] = Raw(_encode(shown))
+                    item = Raw(_encode(members))
+                table.setdefault(shown, Entry(shown, plugin, own, item))
+        return dict(sorted(table.items()))
+
+    def _by_template(self, uri: str) -> str | None:
+        if self._templates is None:
+            self._templates = [(_pattern(entry.own), entry) for entry in self._table("templates").values()]
+        return next((entry.plugin for pattern, entry in self._templates if pattern.fullmatch(uri)), None)
+
+    def _by_capability(self) -> str | None:
+        """The only plugin that has resources at all, if there is only one."""
+        owners = [name for name, listing in self._listings.items() if "resources" in listing.capabilities]
+        return owners[0] if len(owners) == 1 else None
+
+
+def shown_name(plugin: str, own: str) -> str:
+    """`plugin__tool` in the characters every client takes; a long one ends in a hash of the whole."""
+    name = f"{plugin}__{_ODD.sub('_', own)}"
+    if len(name) <= MAX_NAME:
+        return name
+    digest = hashlib.sha256(f"{plugin}\0{own}".encode()).hexdigest()[:8]
+    return f"{name[: MAX_NAME - 9]}_{digest}"
+
+
+def allowed(name: str, filters: Sequence[Sequence[str]]) -> bool:
+    """Whether every filter lets a tool through: one of its globs matches, if it has any, and none of its `!globs`."""
+    return all(_passes(name, globs) for globs in filters)
+
+
+def _passes(name: str, globs: Sequence[str]) -> bool:
+    wanted = [glob for glob in globs if not glob.startswith("!")]
+    if wanted and not any(fnmatchcase(name, glob) for glob in wanted):
+        return False
+    return not any(fnmatchcase(name, glob[1:]) for glob in globs if glob.startswith("!"))
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[.\-]", "_", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """RFC 6570 expressions as 'anything'; `{+path}` and the like may hold slashes, plain ones may not."""
+    parts = re.split(r"(\{[^{}]*\})", template)
+    return re.compile("".join(_part(part) for part in parts))
+
+
+def _part(part: str) -> str:
+    if not part.startswith("{"):
+        return re.escape(part)
+    return ".*" if part[1:2] in "+#/?&." else "[^/]+"
+
+
+def _paged(items: list[Raw]) -> list[bytes]:
+    pages: list[list[bytes]] = [[]]
+    size = 0
+    for item in items:
+        raw = bytes(item)
+        if size + len(raw) > PAGE and pages[-1]:
+            pages.append([])
+            size = 0
+        pages[-1].append(raw)
+        size += len(raw)
+    return [b"[" + b",".join(page) + b"]" for page in pages]
+
+
+def _page_number(cursor: str, pages: int) -> int:
+    match = re.fullmatch(r"page-(\d{1,6})", cursor)
+    if match is None or int(match[1]) >= pages:
+        raise BadArguments(f"the cursor {cursor!r} is not one of this list")
+    return int(match[1])
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    import difflib  # only on the way to an error
+
+    near = difflib.get_close_matches(name, list(names), 1)
+    return f"; did you mean {near[0]}?" if near else ""

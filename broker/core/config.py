@@ -1,0 +1,237 @@
+"""Everything a person configured, from all files together; one bad entry costs only itself.
+
+Rule 1: files are read in this order: the user's config.toml, each --mcp-config file, the workspace's .broker.toml.
+Rule 2: the first definition of a name stays; a later one is a Problem that names both places.
+Rule 3: what cannot be used becomes a Problem and is skipped; `load` raises nothing because of a file.
+Rule 4: a workspace's file comes with a stranger's repository (see `workspace`): it can only narrow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from broker.core.expand import Surroundings
+from broker.core.manifest import NAME, Bytes, Count, LimitsTable, Manifest, Seconds, Texts, configured, examine
+from broker.core.mcpservers import Found, Server, environment, server_spec, servers_in, slug, tool_filters
+from broker.core.shape import Wrong, dotted, shaped, table, unknown_key
+from broker.core.source import Faulty, Toml, read_toml
+from broker.core.workspace import narrow
+from broker.model import Limits, Problem, Settings, Spec
+
+_LEAST_FRAME = 64 << 10  # bytes; below it ordinary tool lists would not pass
+_LATER = {".lua": "Lua", ".wasm": "WASM"}  # entries that are valid and that nothing here can run yet
+
+
+class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A `[plugins.NAME]` table: the folder, and what the user narrows or tunes."""
+
+    path: str
+    concurrency: Count | None = None
+    isolation: Literal["auto", "inprocess", "process"] = "auto"  # of Lua, once it is here
+    tools: Texts | None = None
+    timeout: Seconds | None = None
+    start: Seconds | None = None
+    enabled: bool = True
+    required: bool = False
+    config: dict[str, object] = {}
+    env: dict[str, str | int | float | None] = {}
+    limits: LimitsTable = LimitsTable()
+
+
+class Top(Struct, frozen=True, kw_only=True):
+    """The single values of config.toml."""
+
+    max_frame: Bytes | None = None
+    concurrency: Count | None = None
+
+
+_TOP_KEYS = ("max_frame", "concurrency", "plugins", "servers")
+
+
+def default_config_file(environ: Mapping[str, str]) -> Path:
+    """The user's config.toml: what BROKER_CONFIG names, else the one in the platform's config directory."""
+    if named := environ.get("BROKER_CONFIG"):
+        return Path(named)
+    from platformdirs import user_config_path
+
+    return user_config_path("broker") / "config.toml"
+
+
+def load(
+    *,
+    config_file: Path | None = None,
+    mcp_configs: Sequence[Path] = (),
+    strict: bool = False,
+    workspace: Path | None = None,
+    environ: Mapping[str, str],
+) -> Settings:
+    """All settings, in the order and by the rules above. `strict`: the `mcp_configs` and nothing else.
+
+    A file that was named and is not there is a Problem; without a file nothing is configured, which is fine.
+    """
+    reading = _Reading(Surroundings(environ, workspace))
+    own = None if strict else config_file or default_config_file(environ)
+    if own is not None and (config_file or environ.get("BROKER_CONFIG") or os.path.lexists(own)):
+        reading.config(own)
+    for path in mcp_configs:
+        reading.add(servers_in(path, reading.around))
+    if own is not None and workspace is not None:
+        reading.narrowed(workspace, own)
+    return reading.settings
+
+
+class _Reading:
+    """The settings as far as they are read."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
+        self.settings = Settings()
+        self._known: dict[str, Found] = {}
+
+    def add(self, found: Iterable[Found | Problem]) -> None:
+        for one in found:
+            if isinstance(one, Problem):
+                self.settings.problems.append(one)
+            elif earlier := self._known.get(one.spec.name):
+                self.settings.problems.append(_twice(one, earlier))
+            else:
+                self._known[one.spec.name] = one
+                self.settings.plugins.append(one.spec)
+
+    def config(self, path: Path) -> None:
+        try:
+            file = read_toml(path)
+        except Faulty as faulty:
+            self.settings.problems.append(faulty.problem)
+        else:
+            self._top(file)
+            self.add(_entries(file, "plugins", self.around, _plugin))
+            self.add(_entries(file, "servers", self.around, _server))
+
+    def narrowed(self, workspace: Path, own: Path) -> None:
+        for one in narrow(workspace, self._known, own=own, concurrency=self.settings.concurrency):
+            if isinstance(one, Problem):
+                self.settings.problems.append(one)
+            else:
+                self._known[one.spec.name] = one
+        self.settings.plugins = [found.spec for found in self._known.values()]
+
+    def _top(self, file: Toml) -> None:
+        for key, value in file.data.items():
+            try:
+                top = shaped({key: value}, Top)  # each key alone: one that is wrong leaves the others be
+                if key not in _TOP_KEYS:
+                    raise unknown_key([key], _TOP_KEYS)
+                self._take(top)
+            except Wrong as wrong:
+                self.settings.problems.append(file.blame(wrong))
+
+    def _take(self, top: Top) -> None:
+        if top.max_frame is not None:
+            if top.max_frame < _LEAST_FRAME:
+                raise Wrong(f"`max_frame` must be at least {_LEAST_FRAME >> 10}KiB.", keys=["max_frame"])
+            self.settings.max_frame = int(top.max_frame)
+        if top.concurrency is not None:
+            self.settings.concurrency = top.concurrency
+
+
+_Read = Callable[[str, object, Path, Surroundings], tuple[Spec, Manifest | None]]
+
+
+def _entries(file: Toml, kind: str, around: Surroundings, read: _Read) -> Iterator[Found | Problem]:
+    entries = table(file.data.get(kind, {}))
+    if entries is None:
+        yield file.blame(Wrong(f"`{kind}` must be a table of tables: [{kind}.NAME].", keys=[kind]))
+        return
+    for name, entry in entries.items():
+        try:
+            _check_name(kind, name)
+            spec, manifest = read(name, entry, file.path, around)
+            yield Found(file.where([kind, name]), f"{kind}.{name}", spec, manifest)
+        except Wrong as wrong:
+            yield file.blame(wrong, kind, name, about=f"{dotted([kind, name])}: ")
+        except Faulty as faulty:
+            there = faulty.problem
+            yield Problem(there.where, f"{dotted([kind, name])}: {there.what}", there.fix)
+
+
+def _check_name(kind: str, name: str) -> None:
+    if not NAME.fullmatch(name):
+        what = "a name must be 1 to 32 of the characters a-z, 0-9 and -."
+        raise Wrong(what, fix=f"Call it [{kind}.{slug(name)}].")
+
+
+def _server(name: str, entry: object, path: Path, around: Surroundings) -> tuple[Spec, None]:
+    server = shaped(entry, Server)
+    return server_spec(name, server, source=str(path), around=around, anchor=path.parent), None
+
+
+def _plugin(name: str, held: object, path: Path, around: Surroundings) -> tuple[Spec, Manifest | None]:
+    entry = shaped(held, Entry)
+    if not entry.enabled:  # not looked into, so that a broken plugin can be switched off
+        return Spec(name=name, source=str(path), enabled=False), None
+    folder = _folder(entry, path, around)
+    manifest = examine(folder / "plugin.toml")
+    _check_manifest(name, manifest, folder)
+    spec = Spec(
+        name=name,
+        source=str(path),
+        command=manifest.command or (),
+        entry=None if manifest.entry is None else str(folder / manifest.entry),
+        cwd=str(folder),
+        env=environment(entry.env, around),
+        concurrency=entry.concurrency or manifest.concurrency,
+        limits=_limits(entry, manifest),
+        tools=tool_filters(entry.tools),
+        required=entry.required,
+        version=manifest.version,
+        description=manifest.description,
+        permissions=manifest.permissions.asked(),
+        config=_options(manifest, entry.config),
+        restart=manifest.restart.policy,
+    )
+    return spec, manifest
+
+
+def _folder(entry: Entry, path: Path, around: Surroundings) -> Path:
+    try:
+        folder = Path(around.path(entry.path, path.parent))
+    except Wrong as wrong:
+        raise Wrong(f"`path`: {wrong.what}", keys=["path"], fix=wrong.fix) from None
+    if not os.path.lexists(folder / "plugin.toml"):
+        what = f"there is no plugin.toml in the folder {folder}."
+        raise Wrong(what, keys=["path"], fix="Correct `path`; it is relative to this file.")
+    return folder
+
+
+def _check_manifest(name: str, manifest: Manifest, folder: Path) -> None:
+    if manifest.name != name:
+        what = f"the plugin in {folder} is named `{manifest.name}`."
+        raise Wrong(what, fix=f"Call the table [plugins.{manifest.name}].")
+    runtime = _LATER.get(Path(manifest.entry or "").suffix)
+    if runtime is not None:
+        raise Wrong(f"the {runtime} runtime is not in this version yet.", keys=["path"])
+
+
+def _options(manifest: Manifest, given: Mapping[str, object]) -> dict[str, object]:
+    try:
+        return configured(manifest, given)
+    except Wrong as wrong:
+        raise Wrong(f"in `config`, {wrong.what}", keys=("config", *wrong.keys), fix=wrong.fix) from None
+
+
+def _limits(entry: Entry, manifest: Manifest) -> Limits:
+    asked = manifest.limits.over(Limits())
+    return LimitsTable(timeout=entry.timeout, start=entry.start).over(entry.limits.over(asked))
+
+
+def _twice(later: Found, earlier: Found) -> Problem:
+    name = later.spec.name
+    as_name = "" if later.label.endswith(name) else f" (as `{name}`)"
+    what = f"{dotted([later.label])}{as_name} is already named in {earlier.where}; this second one is left out."
+    return Problem(later.where, what, "Rename one of them, or remove it.")

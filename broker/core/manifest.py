@@ -1,0 +1,272 @@
+"""`plugin.toml`: what a plugin is and what it asks for, as one strict struct."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeGuard
+
+import msgspec
+from msgspec import Meta, Struct
+
+from broker.core.shape import Wrong, shaped, unknown_key
+from broker.core.source import Faulty, Toml, read_toml
+from broker.errors import ConfigError
+from broker.model import Limits
+
+API = 1  # the plugin interface this broker speaks
+NAME = re.compile(r"[a-z0-9-]{1,32}")
+
+# semver.org's own pattern, without its groups.
+_SEMVER = re.compile(
+    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
+    r"(-(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*)?"
+    r"(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?",
+    re.ASCII,
+)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)", re.ASCII)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)", re.ASCII)
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_MOST = 1 << 50  # seconds or bytes; above it somebody mistyped, and floats stop being exact soon after
+
+
+def duration(value: object) -> float:
+    """Seconds of "500ms", "30s", "2m", "1h" or a number of seconds; always more than 0. ValueError says why not."""
+    if isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
+        value = float(found[1]) * _SECONDS[found[2]]
+    if not _is_number(value):
+        raise ValueError('must be a time such as "30s", "500ms" or "2m".')
+    if not 0 < value <= _MOST:
+        raise ValueError("must be a time of more than 0 seconds, and not endless.")
+    return float(value)
+
+
+def size(value: object) -> int:
+    """Bytes of "256MiB", "64KB" or a whole number of bytes; always more than 0. ValueError says why not."""
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
+        number = float(found[1]) * _BYTES[found[2]]
+        value = int(number) if math.isfinite(number) else _MOST + 1
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError('must be a size such as "256MiB" or "64KB", or a whole number of bytes.')
+    if not 0 < value <= _MOST:
+        raise ValueError("must be a size of more than 0 bytes, and one a machine can have.")
+    return value
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class Seconds(float):
+    """A duration of a file, in seconds; see `duration`."""
+
+    @classmethod
+    def parse(cls, value: object) -> Seconds:
+        return cls(duration(value))
+
+
+class Bytes(int):
+    """A size of a file, in bytes; see `size`."""
+
+    @classmethod
+    def parse(cls, value: object) -> Bytes:
+        return cls(size(value))
+
+
+Count = Annotated[int, Meta(ge=1)]
+Texts = tuple[str, ...]
+
+
+class _Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Permissions(_Strict):
+    """What a plugin asks for. What is not listed is refused for good."""
+
+    read: Texts = ()
+    write: Texts = ()
+    net: Texts = ()
+    env: Texts = ()
+    run: Texts = ()
+    secrets: Texts = ()
+    ui: Texts = ()
+    call: Texts = ()
+    sampling: bool = False
+
+    def asked(self) -> dict[str, Texts | bool]:
+        """Only the kinds that ask for something, as `Spec.permissions` wants them."""
+        return {kind: asked for kind, asked in msgspec.structs.asdict(self).items() if asked}
+
+
+class LimitsTable(_Strict):
+    """A `[limits]` table; None where it says nothing."""
+
+    memory: Bytes | None = None
+    timeout: Seconds | None = None
+    start: Seconds | None = None
+    pids: Count | None = None
+    disk: Bytes | None = None
+
+    def over(self, limits: Limits) -> Limits:
+        """`limits` with what this table says put over it."""
+        given = {key: value for key, value in msgspec.structs.asdict(self).items() if value is not None}
+        plain = {key: float(n) if isinstance(n, float) else int(n) for key, n in given.items()}
+        tuned = msgspec.structs.replace(limits, **plain)
+        # A per-call time above the cap would never be reached; whoever raised it meant both.
+        return msgspec.structs.replace(tuned, cap=max(tuned.cap, tuned.timeout))
+
+
+class Restart(_Strict):
+    policy: Literal["never", "on-failure", "always"] = "on-failure"
+
+
+class Command(_Strict):
+    """A command the plugin adds to editors."""
+
+    title: str
+    description: str = ""
+
+
+class Option(_Strict):
+    """One value the user may set under `[plugins.NAME.config]`."""
+
+    type: Literal["string", "integer", "number", "boolean", "array"]
+    default: str | int | float | bool | list[object] | None = None
+    title: str = ""
+    description: str = ""
+    enum: tuple[str | int | float, ...] = ()
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+
+
+class Hook(_Strict):
+    on: Literal["pre_request", "post_response", "on_connect", "on_close"]
+    priority: int = 0  # lower runs first
+
+
+class Manifest(_Strict):
+    """A `plugin.toml`. Exactly one of `entry` and `command` is given; `entry` is relative to the folder."""
+
+    name: str
+    version: str
+    api: int
+    publisher: str = ""
+    description: str = ""
+    entry: str | None = None
+    command: Annotated[Texts, Meta(min_length=1)] | None = None
+    concurrency: Count | None = None
+    permissions: Permissions = Permissions()
+    limits: LimitsTable = LimitsTable()
+    restart: Restart = Restart()
+    commands: dict[str, Command] = {}
+    config: dict[str, Option] = {}
+    hooks: tuple[Hook, ...] = ()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in the file `path`, checked; its entry exists inside the folder. Raises ConfigError."""
+    try:
+        return examine(path)
+    except Faulty as faulty:
+        raise ConfigError(str(faulty), hint=faulty.problem.fix or None) from None
+
+
+def examine(path: Path) -> Manifest:
+    """`read_manifest` for a caller that collects problems: raises Faulty with the Problem."""
+    file = read_toml(path)
+    try:
+        return _checked(file, path.parent)
+    except Wrong as wrong:
+        raise Faulty(file.blame(wrong)) from None
+
+
+def configured(manifest: Manifest, given: Mapping[str, object]) -> dict[str, object]:
+    """The plugin's options: the defaults, then what was `given`; Wrong (keys below the table) if it may not."""
+    values = {name: option.default for name, option in manifest.config.items() if option.default is not None}
+    for name, value in given.items():
+        if name not in manifest.config:
+            raise unknown_key([name], manifest.config)
+        if complaint := _misfit(manifest.config[name], value):
+            raise Wrong(f"`{name}` {complaint}", keys=[name])
+    return {**values, **given}
+
+
+def _checked(file: Toml, folder: Path) -> Manifest:
+    _check_api(file.data)
+    manifest = shaped(file.data, Manifest)
+    _check_words(manifest)
+    _check_options(manifest)
+    _check_start(manifest)
+    if manifest.entry is not None:
+        _check_entry(manifest.entry, folder)
+    return manifest
+
+
+def _check_api(data: Mapping[str, object]) -> None:
+    # First of all: in another api every other key may mean something else.
+    api = data.get("api")
+    if isinstance(api, int) and api != API:
+        fix = f"Use a version of the plugin made for api {API}, or another version of broker."
+        raise Wrong(f"it says api = {api}, this broker speaks {API}.", keys=["api"], fix=fix)
+
+
+def _check_words(manifest: Manifest) -> None:
+    if not NAME.fullmatch(manifest.name):
+        what = "`name` must be 1 to 32 of the characters a-z, 0-9 and -."
+        raise Wrong(what, keys=["name"], fix='Write it like "my-plugin".')
+    if not _SEMVER.fullmatch(manifest.version):
+        what = "`version` must be a semantic version, three numbers with dots."
+        raise Wrong(what, keys=["version"], fix='Write it like "1.4.0" or "1.4.0-beta.1".')
+
+
+def _check_options(manifest: Manifest) -> None:
+    for name, option in manifest.config.items():
+        if option.default is not None and (complaint := _misfit(option, option.default)):
+            keys = ["config", name, "default"]
+            raise Wrong(f"`config.{name}.default` {complaint}", keys=keys)
+
+
+def _misfit(option: Option, value: object) -> str | None:
+    kinds = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list}
+    if not isinstance(value, kinds[option.type]) or (isinstance(value, bool) and option.type != "boolean"):
+        return f"must be of type {option.type}."
+    if option.enum and value not in option.enum:
+        return f"must be one of {', '.join(map(repr, option.enum))}."
+    if _is_number(value) and option.minimum is not None and not value >= option.minimum:
+        return f"must be at least {option.minimum}."
+    if _is_number(value) and option.maximum is not None and not value <= option.maximum:
+        return f"must be at most {option.maximum}."
+    return None
+
+
+def _check_start(manifest: Manifest) -> None:
+    if manifest.entry is None and manifest.command is None:
+        fix = 'Add entry = "plugin.py", or command = ["uvx", "some-server"].'
+        raise Wrong("it says neither `entry` nor `command`, so there is nothing to run.", fix=fix)
+    if manifest.entry is not None and manifest.command is not None:
+        what = "it says both `entry` and `command`; only one can be run."
+        raise Wrong(what, keys=["command"], fix="Remove one of them.")
+    if any("\0" in word for word in manifest.command or ()) or manifest.command and not manifest.command[0]:
+        raise Wrong("`command` is empty or contains a NUL character.", keys=["command"])
+
+
+def _check_entry(entry: str, folder: Path) -> None:
+    try:
+        root = folder.resolve()
+        target = (root / entry).resolve()
+        # resolve() follows symlinks, so this also refuses a link that leads outside.
+        inside = target != root and target.is_relative_to(root)
+        found = inside and target.is_file()
+    except (OSError, ValueError, RuntimeError):  # a NUL, a name too long, a loop of symlinks
+        inside, found = True, False
+    if not inside:
+        what = "`entry` leads outside of the plugin's folder."
+        raise Wrong(what, keys=["entry"], fix="Put the file into the folder, or use `command`.")
+    if not found:
+        what = "`entry` names a file that does not exist in the plugin's folder."
+        raise Wrong(what, keys=["entry"], fix="Correct the name; it is relative to plugin.toml.")
+

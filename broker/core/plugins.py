@@ -1,0 +1,310 @@
+"""A plugin's life: configured -> known (its lists are kept) -> started -> called -> stopped.
+
+Rule 1: it is started when a call needs it, or once to learn its lists; starts at the same time are bounded.
+Rule 2: one instance per era that clients really speak, each with its own turns.
+Rule 3: an instance that ends fails the calls it was given; those still waiting get the next instance.
+Rule 4: lists are replaced only by a whole new answer, and clients are told only if it differs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import Protocol
+
+import msgspec
+
+from broker.core.deadlines import Deadlines
+from broker.core.ports import Call, Caller, Host, Identity, Instance, Nobody, Reply, Runtime, Unsent
+from broker.core.turns import Turns
+from broker.errors import BrokerError, PluginUnavailable, TimedOut
+from broker.model import KINDS, Era, Kind, Listing, Spec
+
+log = logging.getLogger("broker.plugins")
+
+LONG_WAIT = 5.0  # seconds in line after which the log says, once, what to change
+LEARN_AGAIN = 10.0  # seconds before a plugin that could not be started is tried again for a list
+STARTS = max(4, 2 * (os.cpu_count() or 1))  # at the same time, in the whole broker
+
+
+class House(Protocol):
+    """What a plugin tells the rest of the core."""
+
+    def listed(self, plugin: Plugin, listing: Listing, kinds: set[Kind]) -> None: ...
+    def updated(self, plugin: Plugin, uri: str) -> None: ...
+    def logged(self, params: Reply) -> None: ...
+    @property
+    def log_level(self) -> str | None: ...
+
+
+class Plugin:
+    """One configured plugin, whether it runs or not."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        runtime: Runtime,
+        house: House,
+        *,
+        deadlines: Deadlines,
+        starts: asyncio.Semaphore,
+        listing: Listing | None,
+    ) -> None:
+        self.spec, self.runtime, self.house = spec, runtime, house
+        self.deadlines, self.starts, self.listing = deadlines, starts, listing
+        self.failure: BrokerError | None = None
+        self.hinted = False
+        self._lanes: dict[Era, Lane] = {}
+        self._failed_at = float("-inf")
+        self._learning: asyncio.Task[None] | None = None
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Those with an instance, or with one on its way."""
+        return [lane for lane in self._lanes.values() if lane.instance is not None or lane.starting is not None]
+
+    async def call(self, call: Call) -> Reply:
+        """Run one call when its turn comes."""
+        return await self.lane(call.identity.era).call(call)
+
+    def lane(self, era: Era) -> Lane:
+        """Where clients of `era` are served: in their own era, unless the server is known not to speak it."""
+        other = Era.MODERN if era is Era.LEGACY else Era.LEGACY
+        if self.listing is not None and self.listing.versions.get(era, "?") is None:
+            era = other
+        lane = self._lanes.get(era)
+        if lane is None:
+            lane = self._lanes[era] = Lane(self, era)
+        return lane
+
+    def learn(self, identity: Identity, opener: Caller) -> asyncio.Task[None] | None:
+        """Start it once if its lists are not known, in the background; None if there is nothing to wait for."""
+        if self.listing is not None:
+            return None
+        loop = asyncio.get_running_loop()
+        if self._learning is None or (self._learning.done() and loop.time() - self._failed_at > LEARN_AGAIN):
+            self._learning = loop.create_task(self._learn(identity, opener))
+        return self._learning
+
+    async def _learn(self, identity: Identity, opener: Caller) -> None:
+        try:
+            await self.lane(identity.era).ready(identity, opener)
+        except BrokerError:
+            self._failed_at = asyncio.get_running_loop().time()  # `failure` has it; the log said it
+
+    def opened(self, lane: Lane, instance: Instance) -> None:
+        """An instance answered: from now on it serves the era it was opened in."""
+        self.failure = None
+        if instance.era is not lane.era and instance.era not in self._lanes:
+            del self._lanes[lane.era]
+            lane.era = instance.era
+            self._lanes[instance.era] = lane
+
+    def learned(self, listing: Listing, kinds: set[Kind]) -> None:
+        """It showed its lists; keep them, and tell if they are not what they were."""
+        old = self.listing
+        known = {**old.versions, **listing.versions} if old else listing.versions
+        self.listing = msgspec.structs.replace(listing, versions=known)
+        if old is None or _signature(old) != _signature(self.listing):
+            changed = {kind for kind in kinds if old is None or _bytes(old, kind) != _bytes(listing, kind)}
+            self.house.listed(self, self.listing, changed)
+
+    async def stop(self, grace: float) -> None:
+        """End every instance."""
+        await asyncio.gather(*(lane.stop(grace) for lane in self._lanes.values()))
+
+
+class Lane(Host):
+    """One instance at a time of a plugin, in one era, and the calls that wait for it."""
+
+    def __init__(self, plugin: Plugin, era: Era) -> None:
+        self.plugin, self.era = plugin, era
+        self.instance: Instance | None = None
+        self.starting: asyncio.Task[None] | None = None
+        self.turns = Turns(plugin.spec.concurrency or 1)
+        self._opener: Caller = Nobody()
+        self._identity = Identity()
+        self._watched: set[str] = set()
+        self._refreshing: asyncio.Task[None] | None = None
+        self._stale: set[Kind] = set()
+        self._stopped = False
+
+    async def call(self, call: Call) -> Reply:
+        """Run one call when its turn comes. Raises `PluginFailed`, `TimedOut`, `RemoteError`, `Overloaded`."""
+        while True:
+            if not self.turns.take_now():
+                await self._wait(call)
+            instance = self.instance
+            try:
+                if instance is not None:
+                    return await self._run(instance, call)
+            except Unsent:
+                self._lost(instance)
+            finally:
+                self.turns.give_back()
+
+    async def ready(self, identity: Identity, opener: Caller) -> None:
+        """Have an instance; its lists are known afterwards. Raises `PluginUnavailable`."""
+        if self.instance is None:
+            await asyncio.shield(self._start_soon(identity, opener))
+            if self.instance is None:
+                raise self.plugin.failure or PluginUnavailable(f"{self.plugin.spec.name} ended at its start")
+
+    async def watch(self, uri: str, identity: Identity, opener: Caller) -> None:
+        """Have updates of a resource of its."""
+        await self.ready(identity, opener)
+        if self.instance is not None:
+            await self.instance.watch(uri)
+        self._watched.add(uri)
+
+    async def unwatch(self, uri: str) -> None:
+        self._watched.discard(uri)
+        if self.instance is not None:
+            await self.instance.unwatch(uri)
+
+    async def stop(self, grace: float) -> None:
+        """End the instance, for good."""
+        self._stopped = True
+        self.turns.close()
+        self.turns.fail(PluginUnavailable(f"{self.plugin.spec.name} is being stopped"))
+        for task in (self.starting, self._refreshing):
+            if task is not None:
+                task.cancel()
+        if self.starting is not None:
+            await asyncio.wait([self.starting])
+        instance, self.instance = self.instance, None
+        if instance is not None:
+            await instance.stop(grace)
+
+    # what the instance tells its host
+
+    def progressed(self, call: Call) -> None:
+        self.plugin.deadlines.progressed(call)
+
+    def changed(self, kinds: set[Kind]) -> None:
+        self._stale |= kinds
+        if self.instance is not None and (self._refreshing is None or self._refreshing.done()):
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh(self.instance))
+
+    def updated(self, uri: str) -> None:
+        self.plugin.house.updated(self.plugin, uri)
+
+    def logged(self, params: Reply) -> None:
+        self.plugin.house.logged(params)
+
+    def ended(self, error: BrokerError) -> None:
+        log.warning("%s", error)
+        self.plugin.failure = error
+        self._lost(self.instance)
+
+    async def ask(self, call: Call | None, method: str, params: Reply) -> Reply:
+        caller = self._opener if call is None else call.caller
+        if call is None:
+            return await caller.ask(method, params)
+        call.asking += 1
+        try:
+            return await caller.ask(method, params)
+        finally:
+            call.asking -= 1
+            self.plugin.deadlines.progressed(call)
+
+    # its own affairs
+
+    async def _run(self, instance: Instance, call: Call) -> Reply:
+        deadlines, spec = self.plugin.deadlines, self.plugin.spec
+        deadlines.begin(call, spec.limits)
+        try:
+            return await instance.call(call)
+        except asyncio.CancelledError:
+            if not call.late:
+                raise
+            call.task.uncancel()
+            raise TimedOut(f"{spec.name} did not answer {call.method} within {spec.limits.timeout:g} s") from None
+        finally:
+            deadlines.end(call)
+
+    async def _wait(self, call: Call) -> None:
+        if self.instance is None:
+            self._start_soon(call.identity, call.caller)
+            await self.turns.take(call.caller.key)
+            return
+        since = asyncio.get_running_loop().time()
+        await self.turns.take(call.caller.key)
+        waited = asyncio.get_running_loop().time() - since
+        if waited > LONG_WAIT and not self.plugin.hinted:
+            self.plugin.hinted = True
+            log.warning(
+                "a call to %s waited %.1f s for its turn; if it can serve several at once, "
+                "set `concurrency = 4` in its entry (%s)",
+                self.plugin.spec.name,
+                waited,
+                self.plugin.spec.source,
+            )
+
+    def _start_soon(self, identity: Identity, opener: Caller) -> asyncio.Task[None]:
+        if self.starting is None:
+            self._identity, self._opener = identity, opener
+            self.starting = asyncio.get_running_loop().create_task(self._start())
+        return self.starting
+
+    async def _start(self) -> None:
+        plugin = self.plugin
+        try:
+            if self._stopped:
+                raise PluginUnavailable(f"{plugin.spec.name} is being stopped")
+            async with plugin.starts:
+                instance = await plugin.runtime.start(plugin.spec, self._identity, plugin.listing, self)
+            self.instance = instance
+            await self._begin(plugin, instance)
+        except BrokerError as error:
+            plugin.failure = error
+            log.warning("%s (%s)", error, error.hint)
+            self.turns.fail(error)
+        except Exception as error:
+            log.exception("%s could not be started", plugin.spec.name)
+            self.turns.fail(BrokerError(f"{plugin.spec.name} could not be started: {error!r}"))
+        finally:
+            self.starting = None
+
+    async def _begin(self, plugin: Plugin, instance: Instance) -> None:
+        plugin.opened(self, instance)
+        if plugin.listing is None:
+            plugin.learned(await instance.lists(), set(KINDS))
+        else:
+            self.changed(set(KINDS))
+        if plugin.house.log_level is not None:
+            instance.level(plugin.house.log_level)
+        for uri in self._watched:
+            await instance.watch(uri)
+        if self.instance is instance:
+            self.turns.open()
+
+    async def _refresh(self, instance: Instance) -> None:
+        """Ask for its lists again, in turn with the calls."""
+        while self._stale and self.instance is instance:
+            await self.turns.take("broker")
+            kinds, self._stale = self._stale, set()
+            try:
+                self.plugin.learned(await instance.lists(kinds), kinds)
+            except (BrokerError, TimeoutError) as error:
+                log.info("the lists of %s cannot be asked for: %s", self.plugin.spec.name, error)
+            finally:
+                self.turns.give_back()
+
+    def _lost(self, instance: Instance | None) -> None:
+        """The instance is gone; whoever still waits gets another."""
+        if instance is None or self.instance is not instance:
+            return
+        self.instance = None
+        self.turns.close()
+        if len(self.turns) and not self._stopped:
+            self._start_soon(self._identity, self._opener)
+
+
+def _bytes(listing: Listing, kind: Kind) -> list[bytes]:
+    return [bytes(item) for item in getattr(listing, kind)]
+
+
+def _signature(listing: Listing) -> bytes:
+    return msgspec.json.encode(listing, order="sorted")

@@ -1,0 +1,140 @@
+"""The sockets in the wall: what the core asks of runtimes and faces, which plug into it from above."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from msgspec import Raw, Struct
+
+from broker.errors import BrokerError, NoSuchMethod
+from broker.model import Era, Kind, Listing, Spec
+
+Reply = bytes | Raw
+
+
+class Caller(Protocol):
+    """Whoever asks: a client's session on a face, or the command line."""
+
+    @property
+    def key(self) -> str:
+        """Unique among the callers of this process; queues are fair between keys."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """The client's name, for logs."""
+        ...
+
+    def tell(self, method: str, params: Reply) -> None:
+        """Send a notification that belongs to one of its calls."""
+        ...
+
+    async def ask(self, method: str, params: Reply) -> Reply:
+        """Send it a request (sampling, elicitation, roots). Raises `RemoteError`, `NoSuchMethod`, `Closed`."""
+        ...
+
+
+class Face(Caller, Protocol):
+    """A caller that is also told what changes while nobody asks."""
+
+    @property
+    def identity(self) -> Identity: ...
+
+    def changed(self, kinds: set[Kind]) -> None:
+        """The lists of these kinds are no longer what they were."""
+        ...
+
+    def updated(self, uri: str) -> None:
+        """A resource changed that this client subscribed to."""
+        ...
+
+    def logged(self, params: Reply) -> None:
+        """A plugin's log message that belongs to no call."""
+        ...
+
+
+class Identity(Struct, frozen=True):
+    """Who a client said it is, undecoded; handed to plugins it opens."""
+
+    era: Era = Era.LEGACY
+    version: str = ""
+    info: Raw = Raw(b'{"name":"broker","version":"0"}')
+    capabilities: Mapping[str, Raw] = {}
+
+
+class Call(Struct, eq=False):
+    """One request on its way to a plugin. `params` are the plugin's own names already, without `_meta`."""
+
+    caller: Caller
+    identity: Identity
+    method: str
+    params: dict[str, Raw]
+    meta: dict[str, Raw] | None = None
+    token: Raw | None = None  # the caller's progress token, of whatever type
+    log_level: str | None = None  # asked for by this request (modern), or by the session (legacy)
+    chain: tuple[str, ...] = ()  # the plugins that wait for this call
+    due: float = 0.0  # loop time at which it times out; moved by progress
+    end: float = 0.0  # loop time beyond which nothing moves it
+    late: bool = False
+    asking: int = 0  # questions to the caller that are open; the clock stands still meanwhile
+    task: Any = None
+
+
+class Host(Protocol):
+    """What an instance may tell whoever holds it."""
+
+    def progressed(self, call: Call) -> None: ...
+    def changed(self, kinds: set[Kind]) -> None: ...
+    def updated(self, uri: str) -> None: ...
+    def logged(self, params: Reply) -> None: ...
+    def ended(self, error: BrokerError) -> None: ...
+    async def ask(self, call: Call | None, method: str, params: Reply) -> Reply: ...
+
+
+class Instance(Protocol):
+    """One running copy of a plugin."""
+
+    @property
+    def era(self) -> Era: ...
+
+    async def call(self, call: Call) -> Reply:
+        """Run one call. Raises `PluginFailed`, `RemoteError`, `Unsent`. Cancellation reaches the plugin."""
+        ...
+
+    async def lists(self, kinds: set[Kind] | None = None) -> Listing:
+        """What it shows now; with `kinds`, only those lists are asked for anew."""
+        ...
+
+    async def watch(self, uri: str) -> None: ...
+    async def unwatch(self, uri: str) -> None: ...
+    def level(self, level: str) -> None: ...
+    def tell(self, method: str, params: Reply) -> None: ...
+    async def stop(self, grace: float) -> None:
+        """End it and every process of it. Safe to call twice."""
+        ...
+
+
+class Runtime(Protocol):
+    """What executes a kind of plugin."""
+
+    async def start(self, spec: Spec, identity: Identity, known: Listing | None, host: Host) -> Instance:
+        """A new instance, opened in the identity's era if it can be. Raises `PluginUnavailable`."""
+        ...
+
+
+class Unsent(Exception):
+    """The instance ended before the call was written to it: the next one may have it."""
+
+
+class Nobody:
+    """The caller when no client is there: answers nothing, hears nothing."""
+
+    key = "broker"
+    title = "broker"
+
+    def tell(self, method: str, params: Reply) -> None:
+        """Nobody hears it."""
+
+    async def ask(self, method: str, params: Reply) -> Reply:
+        raise NoSuchMethod(f"no client is here to answer {method}")

@@ -1,0 +1,237 @@
+"""The one function every call passes: `Router.call`.
+
+Rule 1: the catalog decides whose a name is; what it does not list cannot be called.
+Rule 2: arguments pass undecoded; only the name is exchanged for the plugin's own.
+Rule 3: a call that would wait for itself (A calls B calls A) is refused at once.
+Rule 4: clients share plugins and nothing else: what one cancels, floods or breaks never touches another's calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from broker.core.catalog import Catalog
+from broker.core.deadlines import Deadlines
+from broker.core.listings import Listings
+from broker.core.plugins import STARTS, Plugin
+from broker.core.ports import Call, Caller, Face, Identity, Reply, Runtime
+from broker.errors import BadArguments, BrokerError, NotFound, SelfWait
+from broker.model import Kind, Listing, Spec
+
+log = logging.getLogger("broker.router")
+
+LEARN_WAIT = 8.0  # seconds a first list waits for plugins never met; Codex gives a server 10 s in all
+LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Router:
+    """All plugins of one broker, and every client's way to them."""
+
+    def __init__(
+        self, specs: Iterable[Spec], runtime: Runtime, listings: Listings, *, alone: str | None = None
+    ) -> None:
+        self.catalog = Catalog(alone)
+        self.alone = alone
+        self._listings = listings
+        self._deadlines = Deadlines()
+        starts = asyncio.Semaphore(STARTS)
+        self.plugins: dict[str, Plugin] = {}
+        self._faces: dict[str, Face] = {}
+        self._levels: dict[str, str] = {}
+        self._watchers: dict[tuple[str, str], dict[str, str]] = {}  # (plugin, own uri) -> face -> its uri
+        for spec in specs:
+            if spec.enabled and alone in (None, spec.name):
+                known = listings.get(spec)
+                self.plugins[spec.name] = Plugin(
+                    spec, runtime, self, deadlines=self._deadlines, starts=starts, listing=known
+                )
+                self.catalog.put(spec, known)
+        self._unknown = {name for name, plugin in self.plugins.items() if plugin.listing is None}
+
+    async def call(self, call: Call) -> Reply:
+        """Run a client's request on the plugin it is for, under the plugin's own names.
+
+        Returns the result in the era of the caller. Raises `NotFound`, `BadArguments`, `SelfWait`,
+        `PluginFailed`, `TimedOut`, `Overloaded`, or the plugin's own `RemoteError`.
+        """
+        name = self._address(call)
+        if name in call.chain:
+            raise SelfWait(f"{' -> '.join((*call.chain, name))}: {name} would wait for itself")
+        plugin = self.plugins[name]
+        call.chain = (*call.chain, name)
+        return await plugin.call(call)
+
+    def knows(self, call: Call) -> None:
+        """Raises `NotFound` if no plugin known so far has the name of `call`."""
+        self._address(msgspec.structs.replace(call, params=dict(call.params)))
+
+    def join(self, face: Face) -> None:
+        """A client is here."""
+        self._faces[face.key] = face
+
+    def leave(self, face: Face) -> None:
+        """A client is gone; its calls are ended by its face."""
+        self._faces.pop(face.key, None)
+        self._levels.pop(face.key, None)
+        for plugin, uri in [key for key, faces in self._watchers.items() if face.key in faces]:
+            self._unwatch_soon(face, plugin, uri)
+
+    def unknown(self, identity: Identity, opener: Caller) -> list[asyncio.Task[None]]:
+        """Begin to learn the lists nobody has seen yet; the tasks that do."""
+        if not self._unknown:
+            return []
+        tasks = [self.plugins[name].learn(identity, opener) for name in sorted(self._unknown)]
+        return [task for task in tasks if task is not None and not task.done()]
+
+    async def learned(self, identity: Identity, opener: Caller, bound: float = LEARN_WAIT) -> None:
+        """Wait until every plugin's lists are known, or the bound passed."""
+        tasks = self.unknown(identity, opener)
+        if tasks:
+            await asyncio.wait(tasks, timeout=bound)
+
+    async def watch(self, face: Face, uri: str) -> None:
+        """Tell `face` when a resource changes. Raises `NotFound` or what its plugin answers."""
+        plugin, own = self.catalog.resource(uri)
+        first = (plugin, own) not in self._watchers
+        self._watchers.setdefault((plugin, own), {})[face.key] = uri
+        if first:
+            try:
+                lane = self.plugins[plugin].lane(face.identity.era)
+                await lane.watch(own, face.identity, face)
+            except BaseException:
+                self._watchers.pop((plugin, own), None)
+                raise
+
+    async def unwatch(self, face: Face, uri: str) -> None:
+        """Stop telling `face`; the plugin is told when nobody is left."""
+        plugin, own = self.catalog.resource(uri)
+        faces = self._watchers.get((plugin, own), {})
+        if faces.pop(face.key, None) is not None and not faces:
+            del self._watchers[plugin, own]
+            for lane in self.plugins[plugin].lanes:
+                with suppress(BrokerError):
+                    await lane.unwatch(own)
+
+    def set_level(self, face: Face, level: str) -> None:
+        """The least severe log messages `face` wants; plugins are asked for the least of all faces."""
+        if level not in LEVELS:
+            raise BadArguments(f"{level!r} is no log level; one of {', '.join(LEVELS)}")
+        self._levels[face.key] = level
+        for instance in self._instances():
+            instance.level(self.log_level or level)
+
+    def tell_all(self, method: str, params: Reply) -> None:
+        """Hand a client's notification to every running instance."""
+        for instance in self._instances():
+            instance.tell(method, params)
+
+    async def stop(self, grace: float = 2.0) -> None:
+        """End every plugin."""
+        self._deadlines.close()
+        await asyncio.gather(*(plugin.stop(grace) for plugin in self.plugins.values()))
+
+    # what plugins tell
+
+    @property
+    def log_level(self) -> str | None:
+        return min(self._levels.values(), key=LEVELS.index, default=None)
+
+    def listed(self, plugin: Plugin, listing: Listing, kinds: set[Kind]) -> None:
+        self._unknown.discard(plugin.spec.name)
+        self._listings.put(plugin.spec, listing)
+        self.catalog.put(plugin.spec, listing)
+        if kinds:
+            for face in list(self._faces.values()):
+                face.changed(kinds)
+
+    def updated(self, plugin: Plugin, uri: str) -> None:
+        for key, shown in list(self._watchers.get((plugin.spec.name, uri), {}).items()):
+            if key in self._faces:
+                self._faces[key].updated(shown)
+
+    def logged(self, params: Reply) -> None:
+        for face in list(self._faces.values()):
+            face.logged(params)
+
+    # whose a call is
+
+    def _address(self, call: Call) -> str:
+        """The plugin a call is for; puts the plugin's own name into its params."""
+        find = _ADDRESS.get(call.method)
+        if find is None:
+            if self.alone is None:
+                raise NotFound(f"nobody knows which plugin {call.method} is for")
+            return self.alone
+        return find(self, call)
+
+    def _tool(self, call: Call) -> str:
+        entry = self.catalog.tool(_string(call, "name"))
+        call.params["name"] = Raw(_encode(entry.own))
+        return entry.plugin
+
+    def _prompt(self, call: Call) -> str:
+        entry = self.catalog.prompt(_string(call, "name"))
+        call.params["name"] = Raw(_encode(entry.own))
+        return entry.plugin
+
+    def _resource(self, call: Call) -> str:
+        plugin, own = self.catalog.resource(_string(call, "uri"))
+        call.params["uri"] = Raw(_encode(own))
+        return plugin
+
+    def _reference(self, call: Call) -> str:
+        ref = _object(call, "ref")
+        if ref.get("type") == "ref/prompt" and isinstance(ref.get("name"), str):
+            entry = self.catalog.prompt(ref["name"])
+            plugin, ref["name"] = entry.plugin, entry.own
+        elif ref.get("type") == "ref/resource" and isinstance(ref.get("uri"), str):
+            plugin, ref["uri"] = self.catalog.template(ref["uri"])
+        else:
+            raise BadArguments("`ref` must be a ref/prompt with a name or a ref/resource with a uri")
+        call.params["ref"] = Raw(_encode(ref))
+        return plugin
+
+    def _instances(self) -> list[Any]:
+        return [
+            lane.instance
+            for plugin in self.plugins.values()
+            for lane in plugin.lanes
+            if lane.instance is not None
+        ]
+
+    def _unwatch_soon(self, face: Face, plugin: str, own: str) -> None:
+        faces = self._watchers[plugin, own]
+        uri = faces[face.key]
+        task = asyncio.get_running_loop().create_task(self.unwatch(face, uri))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+_ADDRESS = {
+    "tools/call": Router._tool,  # pyright: ignore[reportPrivateUsage]
+    "prompts/get": Router._prompt,  # pyright: ignore[reportPrivateUsage]
+    "resources/read": Router._resource,  # pyright: ignore[reportPrivateUsage]
+    "completion/complete": Router._reference,  # pyright: ignore[reportPrivateUsage]
+}
+
+
+def _string(call: Call, member: str) -> str:
+    try:
+        return msgspec.json.decode(call.params[member], type=str)
+    except (KeyError, msgspec.MsgspecError):
+        raise BadArguments(f"{call.method} needs a string `{member}`") from None
+
+
+def _object(call: Call, member: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(call.params[member], type=dict[str, Any])
+    except (KeyError, msgspec.MsgspecError):
+        raise BadArguments(f"{call.method} needs an object `{member}`") from None

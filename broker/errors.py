@@ -1,0 +1,133 @@
+"""Every way to fail, with its code on the wire and the words a person gets.
+
+BrokerError                 internal-error       -32603  a bug of ours
+├── WireError               parse-error          -32700  bytes that are not JSON-RPC
+├── BadRequest              invalid-request      -32600  JSON, but not a request that can be served
+├── NoSuchMethod            method-not-found     -32601
+├── BadArguments            invalid-params       -32602
+│   └── NotFound            not-found            -32602  no such tool, prompt or resource
+├── UnsupportedVersion      unsupported-version  -32022  a protocol version nobody here speaks
+├── PluginFailed            plugin-crashed       -31001  it exited, or cannot be understood
+│   └── PluginUnavailable   plugin-unavailable   -31002  it cannot be started
+├── TimedOut                plugin-timeout       -31003  the deadline of the call passed
+├── FrameTooLarge           frame-too-large      -31005
+├── Overloaded              overloaded           -31007  too much is waiting already
+├── SelfWait                self-wait            -31008  a call that would wait for itself
+├── Closed                  connection-closed    -31009  the other side is gone
+├── ConfigError             bad-config           -31010  a file of the user's is wrong
+└── RemoteError             (the peer's own code) what the other side answered, kept whole
+
+Codes of ours lie outside -32768..-32000, which JSON-RPC and MCP 2026-07-28 keep for themselves.
+"""
+
+from __future__ import annotations
+
+from msgspec import Raw
+
+
+class BrokerError(Exception):
+    """`str(error)` says what happened, to which plugin and why; `hint` says what to do about it."""
+
+    code = -32603
+    name = "internal-error"
+    hint = "This is a bug in broker; please report it with the log."
+
+    def __init__(self, message: str, *, hint: str | None = None, data: Raw | None = None) -> None:
+        super().__init__(message)
+        self.data = data
+        if hint is not None:
+            self.hint = hint
+
+
+class WireError(BrokerError):
+    code = -32700
+    name = "parse-error"
+    hint = "The sender must write one UTF-8 JSON-RPC object per frame."
+
+
+class BadRequest(BrokerError):
+    code = -32600
+    name = "invalid-request"
+    hint = "The sender must follow JSON-RPC 2.0; batches were removed in MCP 2025-06-18."
+
+
+class NoSuchMethod(BrokerError):
+    code = -32601
+    name = "method-not-found"
+    hint = "The method does not exist in the protocol version that was negotiated."
+
+
+class BadArguments(BrokerError):
+    code = -32602
+    name = "invalid-params"
+    hint = "Compare the parameters with the schema of the method."
+
+
+class NotFound(BadArguments):
+    name = "not-found"
+    hint = "Run `broker tools` to see every name that can be called."
+
+
+class UnsupportedVersion(BrokerError):
+    code = -32022
+    name = "unsupported-version"
+    hint = "Use one of the versions in `data.supported`."
+
+
+class PluginFailed(BrokerError):
+    code = -31001
+    name = "plugin-crashed"
+    hint = "It is started again at the next call. Run `broker check` if it keeps failing."
+
+
+class PluginUnavailable(PluginFailed):
+    code = -31002
+    name = "plugin-unavailable"
+    hint = "Run `broker check` to see what is wrong with its entry."
+
+
+class TimedOut(BrokerError):
+    code = -31003
+    name = "plugin-timeout"
+    hint = "Raise `timeout` in the plugin's entry if its calls really take this long."
+
+
+class FrameTooLarge(BrokerError):
+    code = -31005
+    name = "frame-too-large"
+    hint = "Raise `max_frame` in config.toml if your client takes larger messages."
+
+
+class Overloaded(BrokerError):
+    code = -31007
+    name = "overloaded"
+    hint = "Wait for calls in flight to finish, or raise `concurrency` in the plugin's entry."
+
+
+class SelfWait(BrokerError):
+    code = -31008
+    name = "self-wait"
+    hint = "A plugin must not call a plugin that is waiting for it."
+
+
+class Closed(BrokerError):
+    code = -31009
+    name = "connection-closed"
+    hint = "The other side of the connection is gone."
+
+
+class ConfigError(BrokerError):
+    code = -31010
+    name = "bad-config"
+    hint = "Correct the file and run `broker check`."
+
+
+class RemoteError(BrokerError):
+    """What the other side answered, kept whole: its code, message and undecoded data."""
+
+    name = "remote-error"
+    hint = "The answer came from the other side unchanged."
+
+    def __init__(self, code: int, message: str, data: Raw | None = None) -> None:
+        super().__init__(message, data=data)
+        self.code = code

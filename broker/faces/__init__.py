@@ -1,0 +1,1 @@
+"""The faces: what the broker shows to whoever spawned it."""

@@ -1,0 +1,61 @@
+"""The open `subscriptions/listen` requests of one modern client, and the notices each of them gets."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+
+from broker.wire.eras import SUBSCRIPTION_ID, Members
+from broker.wire.peer import Id
+
+_encode = msgspec.json.Encoder().encode
+_FILTERS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
+
+
+class Listen(Struct):
+    """One open request: its id, the lists and the resources it wants to hear of."""
+
+    id: Id
+    kinds: set[str]
+    uris: list[str]
+
+    def acknowledgement(self, watched: Sequence[str]) -> bytes:
+        """The first notice: the part of the request that is honoured."""
+        honoured: dict[str, object] = {_FILTERS[kind]: True for kind in sorted(self.kinds)}
+        if watched:
+            honoured["resourceSubscriptions"] = list(watched)
+        return self.notice({"notifications": honoured})
+
+    def notice(self, params: dict[str, object]) -> bytes:
+        return _encode({**params, "_meta": {SUBSCRIPTION_ID: self.id}})
+
+
+class Listens:
+    """All of them."""
+
+    def __init__(self) -> None:
+        self._open: dict[Id, Listen] = {}
+
+    def open(self, id: Id, notifications: Members) -> Listen:
+        kinds = {kind for kind, name in _FILTERS.items() if bytes(notifications.get(name, b"")) == b"true"}
+        uris: list[str] = []
+        with contextlib.suppress(msgspec.MsgspecError):
+            uris = msgspec.json.decode(notifications.get("resourceSubscriptions", Raw(b"[]")), type=list[str])
+        listen = self._open[id] = Listen(id, kinds, uris)
+        return listen
+
+    def close(self, id: Id) -> None:
+        self._open.pop(id, None)
+
+    def wants(self, uri: str) -> bool:
+        return any(uri in listen.uris for listen in self._open.values())
+
+    def changed(self, what: str) -> Iterator[bytes]:
+        """The params of a list's change, for each that wants it."""
+        return (listen.notice({}) for listen in list(self._open.values()) if what in listen.kinds)
+
+    def updated(self, uri: str) -> Iterator[bytes]:
+        return (listen.notice({"uri": uri}) for listen in list(self._open.values()) if uri in listen.uris)

@@ -1,0 +1,406 @@
+"""The broker as an MCP server: one `Session` per client, both eras on one connection, request by request.
+
+Rule 1: a request that carries a 2026-07-28 envelope is modern, any other is legacy; the openings bind nothing, so a
+        client that probes, gives up and initializes on the same pipe is served either way.
+Rule 2: what is known is answered at once; only what needs a plugin waits.
+Rule 3: a call's failure is told to the model, as a tool result with `isError`; a wrong name or message is an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from broker import __version__
+from broker.core.ports import Call, Identity, Reply
+from broker.core.router import Router
+from broker.errors import (
+    BadArguments,
+    BrokerError,
+    FrameTooLarge,
+    NoSuchMethod,
+    NotFound,
+    Overloaded,
+    PluginFailed,
+    RemoteError,
+    TimedOut,
+    UnsupportedVersion,
+)
+from broker.faces.listens import Listens
+from broker.link import Link
+from broker.model import Era, Kind
+from broker.stream import Stream
+from broker.wire import eras
+from broker.wire.framing import Lines
+from broker.wire.peer import Asked, Peer, Told
+
+log = logging.getLogger("broker.mcp")
+
+LAGGING = 1 << 20  # unsent bytes from which progress and log messages of a client are left out
+SETTLE = 0.05  # seconds in which changes of lists become one notice
+MAX_INSTRUCTIONS = 32 << 10  # characters of all plugins' instructions together
+
+_encode = msgspec.json.Encoder().encode
+SERVER_INFO = Raw(
+    _encode({"name": "broker", "title": "broker", "version": __version__, "description": "All plugins, one process"})
+)
+CAPABILITIES = Raw(
+    _encode(
+        {
+            "tools": {"listChanged": True},
+            "resources": {"listChanged": True, "subscribe": True},
+            "prompts": {"listChanged": True},
+            "completions": {},
+            "logging": {},
+        }
+    )
+)
+LISTS: dict[str, tuple[Kind, bytes]] = {
+    "tools/list": ("tools", b"tools"),
+    "resources/list": ("resources", b"resources"),
+    "resources/templates/list": ("templates", b"resourceTemplates"),
+    "prompts/list": ("prompts", b"prompts"),
+}
+CHANGED: dict[Kind, str] = {"tools": "tools", "prompts": "prompts", "resources": "resources", "templates": "resources"}
+PUSHES = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
+_TOLD_TO_MODEL = (PluginFailed, TimedOut, Overloaded, FrameTooLarge)
+
+Answer = Reply | Coroutine[Any, Any, Reply]
+
+
+class Session:
+    """One client on one stream. It is the `Face` the core knows that client by."""
+
+    def __init__(self, router: Router, stream: Stream, *, key: str, max_frame: int, on_end: Callable[[], None]) -> None:
+        self._router, self._max_frame, self._on_end = router, max_frame, on_end
+        self.key = key
+        self.title = "a client"
+        self.identity = Identity()
+        self._modern: tuple[bytes, Identity] = (b"", Identity(era=Era.MODERN))
+        self._initialized = self._is_modern = False
+        self._level: str | None = None
+        self._listens = Listens()
+        self._shown: set[Kind] = set()
+        self._changed: set[Kind] = set()
+        self._notice: asyncio.TimerHandle | None = None
+        self._link = Link(Peer(Lines()), stream, on_ask=self._asked, on_tell=self._told, on_end=self._ended)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._router.join(self)
+        self._link.start()
+
+    def close(self) -> None:
+        """End the session. Safe to call twice."""
+        self._link.close()
+
+    # what the core tells its face
+
+    def tell(self, method: str, params: Reply) -> None:
+        if self._link.unsent < LAGGING:
+            self._link.tell(method, params)
+
+    async def ask(self, method: str, params: Reply) -> Reply:
+        if self._is_modern and not self._initialized:
+            raise NoSuchMethod(f"a client of MCP 2026-07-28 cannot be asked {method} in the middle of a call")
+        if PUSHES.get(method, "") not in self.identity.capabilities:
+            raise NoSuchMethod(f"{self.title} did not declare that it answers {method}")
+        id, waiter = self._link.ask(method, params)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            self._link.give_up(id)
+            raise
+
+    def changed(self, kinds: set[Kind]) -> None:
+        """Tell of changed lists; several changes at once are one notice."""
+        self._changed |= kinds
+        if self._notice is None:
+            self._notice = asyncio.get_running_loop().call_later(SETTLE, self._tell_changes)
+
+    def _tell_changes(self) -> None:
+        kinds, self._changed, self._notice = self._changed, set(), None
+        shown = {CHANGED[kind] for kind in kinds & self._shown}
+        for what in sorted({CHANGED[kind] for kind in kinds}):
+            if self._initialized and what in shown:  # what was never asked for cannot be out of date
+                self._link.tell(f"notifications/{what}/list_changed")
+            for params in self._listens.changed(what):
+                self._link.tell(f"notifications/{what}/list_changed", params)
+
+    def updated(self, uri: str) -> None:
+        if self._initialized:
+            self._link.tell("notifications/resources/updated", _encode({"uri": uri}))
+        for params in self._listens.updated(uri):
+            self._link.tell("notifications/resources/updated", params)
+
+    def logged(self, params: Reply) -> None:
+        if not self._initialized:
+            return
+        level = msgspec.json.decode(params, type=dict[str, Any]).get("level")
+        if self._level is None or (
+            level in eras.LOG_LEVELS and eras.LOG_LEVELS.index(level) >= eras.LOG_LEVELS.index(self._level)
+        ):
+            self.tell("notifications/message", params)
+
+    # what the client says
+
+    def _asked(self, asked: Asked) -> Answer:
+        params = _members(asked.params)
+        raw = params.pop("_meta", None)
+        meta = _members(raw) if raw is not None else None
+        identity = self._identify(asked.method, meta)
+        if asked.method in CALLS:
+            return self._call(identity, asked.method, params, meta)
+        if asked.method in LISTS:
+            return self._list(identity, asked.method, params)
+        handler = (MODERN if identity.era is Era.MODERN else LEGACY).get(asked.method)
+        if handler is not None:
+            return handler(self, asked, identity, params)
+        if self._router.alone is not None:
+            return self._call(identity, asked.method, params, meta)
+        raise NoSuchMethod(f"{asked.method} is not a method of MCP {identity.version or identity.era}")
+
+    def _told(self, told: Told) -> None:
+        if told.method == "notifications/initialized":
+            self._initialized = True
+        elif told.method == "notifications/roots/list_changed" or self._router.alone is not None:
+            self._router.tell_all(told.method, told.params)
+
+    def _ended(self) -> None:
+        self._router.leave(self)
+        self._on_end()
+
+    def _identify(self, method: str, meta: eras.Members | None) -> Identity:
+        """Whether this request is modern, and who asks."""
+        if method == "initialize":
+            return self.identity
+        if meta is None or eras.VERSION not in meta:
+            if method == "server/discover" or (self._is_modern and not self._initialized):
+                raise BadArguments(f"{method} needs `_meta` with {eras.VERSION} and {eras.CLIENT_CAPABILITIES}")
+            return self.identity
+        self._is_modern = True
+        key = b"%b%b%b" % tuple(bytes(meta.get(name, b"")) for name in (eras.VERSION, *_WHO))
+        if key != self._modern[0]:
+            self._modern = key, _modern_identity(method, meta)
+            self.title = _name(self._modern[1].info)
+        return self._modern[1]
+
+    async def _call(
+        self, identity: Identity, method: str, params: eras.Members, meta: eras.Members | None
+    ) -> Reply:
+        call = Call(self, identity, method, params, meta, *_asides(meta))
+        if identity.era is Era.LEGACY:
+            call.log_level = self._level
+        try:
+            if self._router.unknown(identity, self):
+                await self._find(call)
+            result = await self._router.call(call)
+            if len(memoryview(result)) > self._max_frame:
+                raise FrameTooLarge(
+                    f"the result of {method} has {len(memoryview(result))} bytes; the limit is {self._max_frame}"
+                )
+            return result
+        except _TOLD_TO_MODEL as error:
+            if method != "tools/call":
+                raise
+            return _tool_failure(error, identity.era)
+
+    async def _find(self, call: Call) -> None:
+        """Wait for plugins never met, if the name may be one of theirs."""
+        try:
+            self._router.knows(call)
+        except NotFound:
+            await self._router.learned(call.identity, self)
+
+    def _list(self, identity: Identity, method: str, params: eras.Members) -> Answer:
+        if self._router.unknown(identity, self):
+            return self._list_later(identity, method, params)
+        return self._list_now(identity, method, params)
+
+    async def _list_later(self, identity: Identity, method: str, params: eras.Members) -> Reply:
+        await self._router.learned(identity, self)
+        return self._list_now(identity, method, params)
+
+    def _list_now(self, identity: Identity, method: str, params: eras.Members) -> Reply:
+        kind, member = LISTS[method]
+        self._shown.add(kind)
+        page, following = self._router.catalog.page(kind, _text(params, "cursor"))
+        parts = [b'{"%b":%b' % (member, page)]
+        if following is not None:
+            parts.append(b',"nextCursor":%b' % _encode(following))
+        if identity.era is Era.MODERN:
+            parts.append(b',"resultType":"complete","ttlMs":0,"cacheScope":"private",%b' % self._stamp())
+        return b"".join(parts) + b"}"
+
+    def _initialize(self, asked: Asked, identity: Identity, params: eras.Members) -> Answer:
+        requested = _text(params, "protocolVersion") or ""
+        version = requested if requested in eras.LEGACY_VERSIONS else eras.LATEST_LEGACY
+        capabilities = params.get("capabilities", Raw(b"{}"))
+        info = params.get("clientInfo", identity.info)
+        self.identity = Identity(Era.LEGACY, version, Raw(bytes(info)), _members(capabilities))
+        self.title = _name(info)
+        self._initialized = False
+        return self._described({"protocolVersion": version}, self.identity, in_meta=False)
+
+    def _discover(self, asked: Asked, identity: Identity, params: eras.Members) -> Answer:
+        head = {
+            "resultType": "complete",
+            "supportedVersions": eras.MODERN_VERSIONS,
+            "ttlMs": 0,
+            "cacheScope": "private",
+        }
+        return self._described(head, identity, in_meta=True)
+
+    def _described(self, head: dict[str, Any], identity: Identity, *, in_meta: bool) -> Answer:
+        if self._router.alone is not None:
+            return self._described_alone(head, identity, in_meta)
+        self._router.unknown(identity, self)  # the client will ask for the lists next: begin now
+        return self._description(head, SERVER_INFO, CAPABILITIES, self._instructions(), in_meta)
+
+    async def _described_alone(self, head: dict[str, Any], identity: Identity, in_meta: bool) -> Reply:
+        """A plugin that is passed through speaks for itself."""
+        await self._router.learned(identity, self)
+        listing = self._router.catalog.listing(self._router.alone or "")
+        if listing is None:
+            return self._description(head, SERVER_INFO, CAPABILITIES, None, in_meta)
+        capabilities = Raw(_encode(listing.capabilities))
+        return self._description(head, listing.info, capabilities, listing.instructions, in_meta)
+
+    def _description(
+        self, head: dict[str, Any], info: Raw, capabilities: Raw, instructions: str | None, in_meta: bool
+    ) -> bytes:
+        found = {**head, "capabilities": capabilities}
+        found |= {"_meta": {eras.SERVER_INFO: info}} if in_meta else {"serverInfo": info}
+        if instructions:
+            found["instructions"] = instructions
+        return _encode(found)
+
+    def _instructions(self) -> str | None:
+        known = {name: self._router.catalog.listing(name) for name in self._router.plugins}
+        parts = [f"# {name}\n{listing.instructions}" for name, listing in known.items() if listing and listing.instructions]
+        return "\n\n".join(parts)[:MAX_INSTRUCTIONS] or None
+
+    def _stamp(self) -> bytes:
+        return b'"_meta":{"%b":%b}' % (eras.SERVER_INFO.encode(), SERVER_INFO)
+
+    def _ping(self, asked: Asked, identity: Identity, params: eras.Members) -> Answer:
+        return b"{}"
+
+    def _set_level(self, asked: Asked, identity: Identity, params: eras.Members) -> Answer:
+        level = _text(params, "level") or ""
+        self._router.set_level(self, level)
+        self._level = level
+        return b"{}"
+
+    async def _subscribe(self, asked: Asked, identity: Identity, params: eras.Members) -> Reply:
+        await self._router.watch(self, _required(params, "uri"))
+        return b"{}"
+
+    async def _unsubscribe(self, asked: Asked, identity: Identity, params: eras.Members) -> Reply:
+        await self._router.unwatch(self, _required(params, "uri"))
+        return b"{}"
+
+    async def _listen(self, asked: Asked, identity: Identity, params: eras.Members) -> Reply:
+        """Stays open until the client cancels it or leaves; the notices go out meanwhile."""
+        listen = self._listens.open(asked.id, _members(params.get("notifications", Raw(b"{}"))))
+        watched: list[str] = []
+        try:
+            for uri in listen.uris:
+                try:
+                    await self._router.watch(self, uri)
+                    watched.append(uri)
+                except BrokerError as error:
+                    log.info("%s cannot be watched: %s", uri, error)
+            self._link.tell("notifications/subscriptions/acknowledged", listen.acknowledgement(watched))
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError("unreachable: only cancellation ends a listen")
+        finally:
+            self._listens.close(asked.id)
+            for uri in watched:
+                if not self._listens.wants(uri):
+                    self._unwatch_soon(uri)
+
+    def _unwatch_soon(self, uri: str) -> None:
+        if self._link.open:
+            task = asyncio.get_running_loop().create_task(self._router.unwatch(self, uri))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+Handler = Callable[[Session, Asked, Identity, eras.Members], Answer]
+CALLS = frozenset({"tools/call", "resources/read", "prompts/get", "completion/complete"})
+LEGACY: dict[str, Handler] = {
+    "initialize": Session._initialize,  # pyright: ignore[reportPrivateUsage]
+    "ping": Session._ping,  # pyright: ignore[reportPrivateUsage]
+    "logging/setLevel": Session._set_level,  # pyright: ignore[reportPrivateUsage]
+    "resources/subscribe": Session._subscribe,  # pyright: ignore[reportPrivateUsage]
+    "resources/unsubscribe": Session._unsubscribe,  # pyright: ignore[reportPrivateUsage]
+}
+MODERN: dict[str, Handler] = {
+    "server/discover": Session._discover,  # pyright: ignore[reportPrivateUsage]
+    "subscriptions/listen": Session._listen,  # pyright: ignore[reportPrivateUsage]
+}
+_WHO = (eras.CLIENT_INFO, eras.CLIENT_CAPABILITIES)
+
+
+def _modern_identity(method: str, meta: eras.Members) -> Identity:
+    version = _text(meta, eras.VERSION) or ""
+    if version not in eras.MODERN_VERSIONS:
+        data = Raw(_encode({"supported": eras.MODERN_VERSIONS, "requested": version}))
+        raise UnsupportedVersion(f"protocol version {version!r} is not supported", data=data)
+    capabilities = meta.get(eras.CLIENT_CAPABILITIES)
+    if capabilities is None:
+        raise BadArguments(f"{method} needs {eras.CLIENT_CAPABILITIES} in `_meta`")
+    info = meta.get(eras.CLIENT_INFO, Identity().info)
+    return Identity(Era.MODERN, version, Raw(bytes(info)), _members(capabilities))
+
+
+def _asides(meta: eras.Members | None) -> tuple[Raw | None, str | None]:
+    """(progress token, log level) of a request."""
+    if meta is None:
+        return None, None
+    return meta.get("progressToken"), _text(meta, eras.LOG_LEVEL)
+
+
+def _members(value: Raw) -> eras.Members:
+    try:
+        return eras.members(value)
+    except msgspec.MsgspecError:
+        raise BadArguments("`params` and its `_meta` must be objects") from None
+
+
+def _text(params: eras.Members, member: str) -> str | None:
+    try:
+        return msgspec.json.decode(params[member], type=str | None) if member in params else None
+    except msgspec.MsgspecError:
+        raise BadArguments(f"`{member}` must be a string") from None
+
+
+def _required(params: eras.Members, member: str) -> str:
+    found = _text(params, member)
+    if not found:
+        raise BadArguments(f"`{member}` is missing")
+    return found
+
+
+def _name(info: Raw) -> str:
+    try:
+        return str(msgspec.json.decode(info, type=dict[str, Any]).get("name", "a client"))[:80]
+    except msgspec.MsgspecError:
+        return "a client"
+
+
+def _tool_failure(error: BrokerError, era: Era) -> bytes:
+    assert not isinstance(error, RemoteError)
+    found: dict[str, Any] = {
+        "content": [{"type": "text", "text": f"{error}\n{error.hint}"}],
+        "isError": True,
+        "_meta": {"plugin-broker/error": {"code": error.code, "name": error.name, "hint": error.hint}},
+    }
+    if era is Era.MODERN:
+        found["resultType"] = "complete"
+    return _encode(found)

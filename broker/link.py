@@ -1,0 +1,227 @@
+"""The moving half of a JSON-RPC conversation: pumps a `Peer` over a `Stream`.
+
+Rule 1: one place turns an exception into an error on the wire: `_settle`.
+Rule 2: a request whose handler answers at once gets no task; one that waits gets exactly one.
+Rule 3: a caller that stops waiting (cancelled or timed out) tells the other side, once, and a late answer is dropped.
+Rule 4: when the conversation ends every caller is woken and every running handler is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from broker.errors import BrokerError, Closed, Overloaded, RemoteError, WireError
+from broker.stream import Stream
+from broker.wire.peer import NOTHING, Answered, Asked, Event, Id, Peer, Told, Unreadable
+
+log = logging.getLogger("broker.link")
+
+Reply = bytes | Raw
+OnAsk = Callable[[Asked], Reply | Coroutine[Any, Any, Reply]]
+OnTell = Callable[[Told], None]
+
+MAX_OWED = 4096  # requests of one other side in work; one more is refused
+MAX_UNSENT = 8 << 20  # bytes it has not read; above, we stop reading what it says
+
+
+class Dialect(Struct, frozen=True):
+    """How the protocol on top cancels: MCP leaves a cancelled request unanswered, LSP answers -32800."""
+
+    method: str
+    member: str
+    answers: bool
+
+
+MCP = Dialect("notifications/cancelled", "requestId", False)
+LSP = Dialect("$/cancelRequest", "id", True)
+
+
+class Link:
+    """A conversation over `stream`. `on_ask` returns the result, or a coroutine that will."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        stream: Stream,
+        *,
+        on_ask: OnAsk,
+        on_tell: OnTell,
+        on_end: Callable[[], None],
+        on_junk: Callable[[Unreadable], None] | None = None,
+        dialect: Dialect = MCP,
+    ) -> None:
+        self._peer, self._stream, self._dialect = peer, stream, dialect
+        self._on_ask, self._on_tell, self._on_end, self._on_junk = on_ask, on_tell, on_end, on_junk
+        self._waiters: dict[Id, asyncio.Future[Reply]] = {}
+        self._running: dict[Id, tuple[asyncio.Task[None], Coroutine[Any, Any, Reply]]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._paused = False
+        self.open = True
+        self.heard = False  # whether anything at all arrived
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._stream.on_drained = self._drained
+        self._stream.start(self._receive, self._ended)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes queued that the other side has not read."""
+        return self._stream.unsent
+
+    def ask(self, method: str, params: Reply = NOTHING) -> tuple[int, asyncio.Future[Reply]]:
+        """Send a request: its id and the future of its result.
+
+        The future ends with the result, a `RemoteError`, or `Closed`. Who stops waiting calls `give_up`.
+        """
+        if not self.open:
+            raise Closed("the connection is closed")
+        id, frame = self._peer.ask(method, params)
+        waiter = self._waiters[id] = self._loop.create_future()
+        self._stream.send(frame)
+        return id, waiter
+
+    def give_up(self, id: int, reason: str = "") -> None:
+        """Stop waiting for `id` and tell the other side."""
+        if self._waiters.pop(id, None) is None or not self.open:
+            return
+        self._peer.forget(id)
+        note = {self._dialect.member: id, **({"reason": reason} if reason else {})}
+        self.tell(self._dialect.method, msgspec.json.encode(note))
+
+    def tell(self, method: str, params: Reply = NOTHING) -> None:
+        """Send a notification."""
+        if self.open:
+            self._stream.send(self._peer.tell(method, params))
+
+    def close(self) -> None:
+        """End the conversation. Safe to call twice."""
+        self._stream.close()
+
+    def fail_waiters(self, error: BrokerError) -> None:
+        """Wake every caller with `error`, before the conversation ends by itself."""
+        for waiter in self._waiters.values():
+            if not waiter.done():
+                waiter.set_exception(error)
+        self._waiters.clear()
+
+    def waits(self) -> bool:
+        """Whether a request of ours is unanswered."""
+        return bool(self._waiters)
+
+    def _receive(self, data: bytes) -> None:
+        self.heard = True
+        try:
+            events = self._peer.receive(data)
+        except WireError as error:
+            log.warning("hanging up: %s", error)
+            self._stream.close()
+            return
+        for event in events:
+            self._dispatch(event)
+        if self._stream.unsent > MAX_UNSENT and not self._paused:
+            self._paused = True
+            self._stream.pause()
+
+    def _drained(self) -> None:
+        if self._paused and self._stream.unsent < MAX_UNSENT:
+            self._paused = False
+            self._stream.resume()
+
+    def _dispatch(self, event: Event) -> None:
+        if type(event) is Asked:
+            self._serve(event)
+        elif type(event) is Answered:
+            self._wake(event)
+        elif type(event) is Told:
+            if event.method == self._dialect.method:
+                self._cancelled(event)
+            else:
+                self._contain(event)
+        elif type(event) is Unreadable:
+            if event.reply is not None:
+                self._stream.send(event.reply)
+            if self._on_junk is not None:
+                self._on_junk(event)
+
+    def _serve(self, asked: Asked) -> None:
+        try:
+            if self._peer.owes > MAX_OWED:
+                raise Overloaded(f"{MAX_OWED} requests are in work already")
+            reply = self._on_ask(asked)
+        except Exception as error:
+            self._settle(asked, error)
+            return
+        if isinstance(reply, (bytes, Raw)):
+            self._send(self._peer.answer(asked.id, reply))
+        else:
+            self._running[asked.id] = self._loop.create_task(self._finish(asked, reply)), reply
+
+    async def _finish(self, asked: Asked, coroutine: Coroutine[Any, Any, Reply]) -> None:
+        try:
+            self._send(self._peer.answer(asked.id, await coroutine))
+        except Exception as error:
+            self._settle(asked, error)
+        finally:
+            self._running.pop(asked.id, None)
+
+    def _settle(self, asked: Asked, error: Exception) -> None:
+        if not isinstance(error, BrokerError):
+            log.error("%s failed", asked.method, exc_info=error)
+            error = BrokerError("internal error in broker; its log has the traceback")
+        self._send(self._peer.refuse(asked.id, error))
+
+    def _send(self, frame: bytes | None) -> None:
+        if frame is not None:
+            self._stream.send(frame)
+
+    def _wake(self, answer: Answered) -> None:
+        waiter = self._waiters.pop(answer.id, None)
+        if waiter is None or waiter.done():
+            return
+        if answer.error is not None:
+            waiter.set_exception(answer.error)
+        else:
+            assert answer.result is not None
+            waiter.set_result(answer.result)
+
+    def _contain(self, event: Told) -> None:
+        try:
+            self._on_tell(event)
+        except BrokerError as error:
+            log.debug("%s dropped: %s", event.method, error)
+        except Exception as error:
+            log.error("%s failed", event.method, exc_info=error)
+
+    def _cancelled(self, event: Told) -> None:
+        try:
+            id = msgspec.json.decode(event.params, type=dict[str, Raw]).get(self._dialect.member)
+            key: Id = msgspec.json.decode(id if id is not None else b"", type=Id)
+        except msgspec.MsgspecError:
+            return
+        if key not in self._running:
+            return
+        if self._dialect.answers:
+            self._send(self._peer.refuse(key, RemoteError(-32800, "cancelled")))
+        self._peer.drop(key)
+        self._stop(key)
+
+    def _stop(self, key: Id) -> None:
+        task, coroutine = self._running.pop(key)
+        if coroutine.cr_frame is not None and coroutine.cr_frame.f_lasti < 0:
+            coroutine.close()  # it was never entered, and now it never will be
+        task.cancel()
+
+    def _ended(self) -> None:
+        self.open = False
+        self._peer.hang_up()
+        self.fail_waiters(Closed("the connection is closed"))
+        for key in list(self._running):
+            self._stop(key)
+        self._on_end()

@@ -1,0 +1,86 @@
+"""The words used in every room, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+
+class Era(StrEnum):
+    """Which of MCP's two ways of opening a conversation is spoken."""
+
+    LEGACY = "legacy"  # `initialize`, revisions 2024-11-05 to 2025-11-25
+    MODERN = "modern"  # `server/discover` and an envelope per request, revision 2026-07-28
+
+
+Kind = Literal["tools", "resources", "templates", "prompts"]
+KINDS: tuple[Kind, ...] = ("tools", "resources", "templates", "prompts")
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Bounds of one plugin; seconds and bytes. `reference` in comments is where a number comes from."""
+
+    timeout: float = 60.0  # per call, the official SDKs' default; every progress starts it anew
+    cap: float = 600.0  # per call in all, progress or not (MCP: "SHOULD enforce a maximum")
+    start: float = 30.0  # spawn to serving; npx and uvx may download first (Claude Code allows 30 s)
+    memory: int | None = None  # bytes; None here and below = no bound of ours
+    pids: int | None = None  # processes and threads
+    disk: int | None = None  # bytes in the plugin's data folder
+
+
+class Spec(Struct, frozen=True, kw_only=True):
+    """One plugin as its user configured it: what it is and how it is run. No secrets are printed from it."""
+
+    name: str  # [a-z0-9-]{1,32}, unique; the prefix of its tools
+    source: str  # the file that names it, for errors and listings
+    command: tuple[str, ...] = ()  # argv; empty when `entry` says what to run
+    entry: str | None = None  # absolute path of a plugin folder's entry file
+    cwd: str | None = None
+    env: Mapping[str, str] = {}  # what the entry gives beside the safe names
+    concurrency: int | None = None  # requests in flight per instance; None = the broker's default, 1
+    limits: Limits = Limits()
+    # Filters that a tool must all pass, the user's and then the workspace's. A filter is a list of globs: "!glob"
+    # hides; when there are globs without "!", one of them must match.
+    tools: tuple[tuple[str, ...], ...] = ()
+    required: bool = False
+    enabled: bool = True
+    version: str = ""
+    description: str = ""
+    # What its manifest (or the entry's own table) asks for. None: a plain server without the table, unconfined.
+    permissions: Mapping[str, tuple[str, ...] | bool] | None = None
+    config: Mapping[str, object] = {}  # the manifest's options: their defaults, then what the user set
+    restart: Literal["never", "on-failure", "always"] = "on-failure"
+
+
+class Problem(Struct, frozen=True):
+    """Something wrong in a file of the user's: it is reported and skipped, the rest runs."""
+
+    where: str  # file, or file:line
+    what: str
+    fix: str = ""
+
+
+class Settings(Struct, kw_only=True):
+    """Everything the configuration says, from all files together."""
+
+    plugins: list[Spec] = msgspec.field(default_factory=list[Spec])
+    problems: list[Problem] = msgspec.field(default_factory=list[Problem])
+    max_frame: int = 8 << 20  # bytes written to a client in one message
+    concurrency: int = 1  # of plugins whose Spec says None
+
+
+class Listing(Struct, kw_only=True):
+    """What one plugin showed: its answers to `initialize`/`server/discover` and to the lists, undecoded."""
+
+    versions: dict[Era, str | None] = {}  # era -> negotiated version; None: tried, not spoken
+    info: Raw = Raw(b"{}")  # serverInfo
+    capabilities: dict[str, Raw] = {}
+    instructions: str | None = None
+    tools: list[Raw] = []
+    resources: list[Raw] = []
+    templates: list[Raw] = []
+    prompts: list[Raw] = []

@@ -1,0 +1,1 @@
+"""The runtimes: what executes a plugin."""

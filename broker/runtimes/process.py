@@ -1,0 +1,219 @@
+"""The runtime of subprocess MCP servers: start one, and find the era it speaks.
+
+A server is opened in the era of the client that needs it, when it speaks that era. What is known from an earlier
+start is not asked again. A `server/discover` that is not answered in time is followed by `initialize` on the same
+pipe, and what the server makes of the two decides; one that exits at the probe is started again without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from broker import __version__
+from broker.confine.tree import spawn
+from broker.core.ports import Host, Identity, Reply
+from broker.errors import BrokerError, PluginFailed, PluginUnavailable, RemoteError
+from broker.model import Era, Listing, Spec
+from broker.runtimes.command import argv, child_env
+from broker.runtimes.plugin_log import PluginLog
+from broker.runtimes.upstream import Upstream
+from broker.wire import eras
+
+PROBE = 3.0  # seconds until `initialize` follows an unanswered probe (Claude Code's number)
+_encode = msgspec.json.Encoder().encode
+
+
+class ProcessRuntime:
+    """Starts subprocess MCP servers. `logs` is the folder of their log files."""
+
+    def __init__(self, logs: Path | None = None, environ: Mapping[str, str] = os.environ) -> None:
+        self._logs, self._environ = logs, environ
+
+    async def start(self, spec: Spec, identity: Identity, known: Listing | None, host: Host) -> Upstream:
+        """A new instance, in the identity's era if the server speaks it. Raises `PluginUnavailable`."""
+        versions = dict(known.versions) if known else {}
+        upstream: Upstream | None = None
+        try:
+            async with asyncio.timeout(spec.limits.start):
+                upstream = await self._spawn(spec, host)
+                try:
+                    await _open(upstream, identity, versions)
+                except PluginFailed:
+                    if Era.MODERN in versions or identity.era is Era.LEGACY:
+                        raise
+                    await upstream.stop(grace=0.5)  # it exited at the probe
+                    versions[Era.MODERN] = None
+                    upstream = await self._spawn(spec, host)
+                    await _open(upstream, identity, versions)
+        except BaseException as error:
+            await _abandon(upstream)
+            raise _explained(spec, upstream, error) from None
+        upstream.serving = True
+        return upstream
+
+    async def _spawn(self, spec: Spec, host: Host) -> Upstream:
+        env = child_env(spec, self._environ)
+        command = await asyncio.to_thread(argv, spec, environ=self._environ) if _slow(spec) else argv(
+            spec, environ=self._environ
+        )
+        try:
+            child = spawn(command, env=env, cwd=spec.cwd)
+        except OSError as error:
+            raise PluginUnavailable(f"{spec.name} cannot be started: {error}") from None
+        path = self._logs / f"{spec.name}.log" if self._logs is not None else None
+        return Upstream(spec, child, host, PluginLog(path))
+
+
+def _slow(spec: Spec) -> bool:
+    """Whether finding the command may run another program: `node --version`, for TypeScript."""
+    return spec.entry is not None and spec.entry.endswith((".ts", ".mts"))
+
+
+async def _abandon(upstream: Upstream | None) -> None:
+    if upstream is not None:
+        await upstream.stop(grace=0.5)
+
+
+def _explained(spec: Spec, upstream: Upstream | None, error: BaseException) -> BaseException:
+    if isinstance(error, TimeoutError):
+        tail = upstream.tail() if upstream is not None else ""
+        said = f"; the last it wrote:\n{tail}" if tail else ""
+        return PluginUnavailable(
+            f"{spec.name} did not answer within {spec.limits.start:g} s of its start{said}",
+            hint="Raise `start` under its `limits` if it really needs longer.",
+        )
+    if isinstance(error, PluginUnavailable) or not isinstance(error, BrokerError):
+        return error
+    return PluginUnavailable(f"{spec.name} could not be opened: {error}")
+
+
+async def _open(upstream: Upstream, identity: Identity, versions: dict[Era, str | None]) -> None:
+    """Agree with the server on an era; leaves `upstream.listing` with what it said of itself."""
+    wants_modern = identity.era is Era.MODERN and versions.get(Era.MODERN, "?") is not None
+    if versions.get(Era.LEGACY, "?") is None:
+        wants_modern = True
+    opened = await (_modern_first if wants_modern else _legacy_first)(upstream, identity, versions)
+    if not opened:
+        raise PluginFailed(f"{upstream.spec.name} speaks no version of MCP that broker knows")
+    upstream.listing = msgspec.structs.replace(upstream.listing, versions=versions)
+    upstream.listen_for_changes()
+
+
+async def _legacy_first(upstream: Upstream, identity: Identity, versions: dict[Era, str | None]) -> bool:
+    try:
+        _take_initialize(upstream, await _initialize(upstream, identity), versions)
+        return True
+    except RemoteError as refusal:
+        if versions.get(Era.MODERN, "?") is None:
+            raise
+        try:
+            found = await _discover(upstream, identity)
+        except RemoteError:
+            raise refusal from None
+        if _take_discover(upstream, identity, found, versions):
+            versions[Era.LEGACY] = None
+            return True
+        raise
+
+
+async def _modern_first(upstream: Upstream, identity: Identity, versions: dict[Era, str | None]) -> bool:
+    loop = asyncio.get_running_loop()
+    probe = loop.create_task(_discover(upstream, identity))
+    try:
+        await asyncio.wait([probe], timeout=PROBE)
+        if probe.done():
+            return await _after_probe(upstream, identity, probe, versions)
+        try:
+            _take_initialize(upstream, await _initialize(upstream, identity), versions)
+            return True
+        except RemoteError:
+            return _take_discover(upstream, identity, await probe, versions)
+    finally:
+        probe.cancel()
+        await asyncio.wait([probe])
+        if not probe.cancelled():
+            probe.exception()
+
+
+async def _after_probe(
+    upstream: Upstream, identity: Identity, probe: asyncio.Task[Reply], versions: dict[Era, str | None]
+) -> bool:
+    try:
+        if _take_discover(upstream, identity, probe.result(), versions):
+            return True
+    except RemoteError:
+        pass
+    versions[Era.MODERN] = None
+    _take_initialize(upstream, await _initialize(upstream, identity), versions)
+    return True
+
+
+def _initialize(upstream: Upstream, identity: Identity) -> Any:
+    return upstream.request(
+        "initialize",
+        {
+            "protocolVersion": Raw(_encode(eras.LATEST_LEGACY)),
+            "capabilities": Raw(_encode(dict(identity.capabilities))),
+            "clientInfo": identity.info,
+        },
+    )
+
+
+def _take_initialize(upstream: Upstream, result: Reply, versions: dict[Era, str | None]) -> None:
+    found = eras.members(result)
+    version = _text(found.get("protocolVersion"))
+    if version not in eras.LEGACY_VERSIONS:
+        raise PluginFailed(f"{upstream.spec.name} answered with protocol version {version!r}, which nobody knows")
+    versions[Era.LEGACY] = version
+    upstream.era = Era.LEGACY
+    _describe(upstream, found, found.get("serverInfo"))
+    upstream.tell("notifications/initialized")
+
+
+async def _discover(upstream: Upstream, identity: Identity) -> Reply:
+    upstream.meta = eras.modern_meta(None, identity.info, identity.capabilities, None)
+    try:
+        return await upstream.request("server/discover")
+    finally:
+        upstream.meta = None
+
+
+def _take_discover(
+    upstream: Upstream, identity: Identity, result: Reply, versions: dict[Era, str | None]
+) -> bool:
+    found = eras.members(result)
+    offered = msgspec.json.decode(found.get("supportedVersions", Raw(b"[]")), type=list[str])
+    if eras.LATEST_MODERN not in offered:
+        return False
+    versions[Era.MODERN] = eras.LATEST_MODERN
+    upstream.era = Era.MODERN
+    upstream.meta = eras.modern_meta(None, identity.info, identity.capabilities, None)
+    meta = eras.members(found["_meta"]) if "_meta" in found else {}
+    _describe(upstream, found, meta.get(eras.SERVER_INFO))
+    return True
+
+
+def _describe(upstream: Upstream, found: eras.Members, info: Raw | None) -> None:
+    upstream.listing = Listing(
+        info=Raw(bytes(info)) if info is not None else Raw(_encode({"name": upstream.spec.name, "version": ""})),
+        capabilities={key: Raw(bytes(value)) for key, value in _object(found.get("capabilities")).items()},
+        instructions=_text(found.get("instructions")),
+    )
+
+
+def _object(value: Raw | None) -> eras.Members:
+    return eras.members(value) if value is not None else {}
+
+
+def _text(value: Raw | None) -> str | None:
+    return msgspec.json.decode(value, type=str | None) if value is not None else None
+
+
+CLIENT_INFO = Raw(_encode({"name": "broker", "version": __version__}))

@@ -1,0 +1,332 @@
+"""The conversation with one running MCP server, in the era it was opened in.
+
+Rule 1: a call's payload passes as bytes; only `_meta` is read, and only where a token or an envelope changes.
+Rule 2: what the server pushes belongs to the call in flight, if all calls in flight are one caller's.
+Rule 3: the server's death is told once, with everything known about it, to every caller and to the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from broker.confine.tree import GRACE, Child, describe_exit
+from broker.core.ports import Call, Host, Reply, Unsent
+from broker.errors import BrokerError, Closed, NoSuchMethod, PluginFailed, RemoteError
+from broker.link import Link
+from broker.model import Era, Kind, Listing, Spec
+from broker.runtimes.plugin_log import PluginLog
+from broker.stream import FdStream
+from broker.wire import eras
+from broker.wire.framing import Lines
+from broker.wire.peer import Asked, Peer, Told, Unreadable
+
+log = logging.getLogger("broker.upstream")
+
+EXIT_NEWS = 0.08  # seconds between the end of stdout and the exit code, before callers are told without it
+MAX_PAGES = 1000  # of one list
+MAX_NOISE = 200  # lines of plain text on stdout that are kept in the log
+
+_encode = msgspec.json.Encoder().encode
+LISTS: dict[Kind, tuple[str, str, str]] = {  # method, member of the result, capability
+    "tools": ("tools/list", "tools", "tools"),
+    "resources": ("resources/list", "resources", "resources"),
+    "templates": ("resources/templates/list", "resourceTemplates", "resources"),
+    "prompts": ("prompts/list", "prompts", "prompts"),
+}
+NAMES: dict[Kind, str] = {"tools": "name", "prompts": "name", "resources": "uri", "templates": "uriTemplate"}
+CHANGES: dict[str, set[Kind]] = {
+    "notifications/tools/list_changed": {"tools"},
+    "notifications/prompts/list_changed": {"prompts"},
+    "notifications/resources/list_changed": {"resources", "templates"},
+}
+
+
+class Upstream:
+    """One MCP server process and what we said to each other."""
+
+    def __init__(self, spec: Spec, child: Child, host: Host, plugin_log: PluginLog) -> None:
+        self.spec, self.child, self._host, self._log = spec, child, host, plugin_log
+        self.era = Era.LEGACY
+        self.listing = Listing()
+        self.meta: eras.Members | None = None  # the envelope of our own requests, in the modern era
+        self._calls: dict[int, Call] = {}
+        self._tokens: dict[int, Call] = {}
+        self._last_token = 0
+        self._watches: dict[str, int] = {}
+        self._noise = 0
+        self._death: asyncio.Future[PluginFailed] | None = None
+        self._stopping = False
+        self.serving = False  # until the opening is over its host need not know how it ended
+        self._stream = FdStream(child.stdout, child.stdin)
+        self.link = Link(
+            Peer(Lines(), answers_junk=False),
+            self._stream,
+            on_ask=self._asked,
+            on_tell=self._told,
+            on_end=self._silent,
+            on_junk=self._junk,
+        )
+        self._stderr = FdStream(child.stderr, child.stderr)
+        self._stderr.start(self._log.write, lambda: None)
+        child.exited.add_done_callback(lambda _: asyncio.get_running_loop().call_later(EXIT_NEWS, self.link.close))
+        self.link.start()
+
+    async def call(self, call: Call) -> Reply:
+        """Run one call; the result is in the era of its caller."""
+        token = self._token_for(call) if call.token is not None else 0
+        try:
+            id, waiter = self.link.ask(call.method, self._params(call, token))
+        except Closed:
+            raise Unsent from None
+        self._calls[id] = call
+        try:
+            result = await waiter
+        except asyncio.CancelledError:
+            self.link.give_up(id, "timed out" if call.late else "the client cancelled")
+            raise
+        except RemoteError as error:
+            raise self._error(call, error) from None
+        except Closed:
+            raise await self.death() from None
+        except BrokerError as error:
+            raise PluginFailed(f"{self.spec.name} sent an answer that cannot be read: {error}") from None
+        finally:
+            del self._calls[id]
+            if token:
+                del self._tokens[token]
+        if self.era is call.identity.era:
+            return result
+        if self.era is Era.LEGACY:
+            return eras.modern_result(call.method, result)
+        return eras.legacy_result(self.spec.name, result)
+
+    async def request(self, method: str, params: eras.Members | None = None) -> Reply:
+        """A request of our own. Raises `RemoteError` or `PluginFailed`."""
+        members = dict(params or {})
+        if self.meta is not None:
+            members["_meta"] = Raw(_encode(self.meta))
+        try:
+            id, waiter = self.link.ask(method, _encode(members))
+        except Closed:
+            raise await self.death() from None
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if method not in ("initialize", "server/discover"):  # MCP: these are never cancelled
+                self.link.give_up(id)
+            raise
+        except Closed:
+            raise await self.death() from None
+
+    def tell(self, method: str, params: Reply = b"{}") -> None:
+        self.link.tell(method, params)
+
+    async def lists(self, kinds: set[Kind] | None = None) -> Listing:
+        """What it shows now; lists not in `kinds` are the ones it showed before."""
+        wanted = [kind for kind in LISTS if kinds is None or kind in kinds]
+        found = await asyncio.gather(*(self._list(kind) for kind in wanted))
+        self.listing = msgspec.structs.replace(self.listing, **dict(zip(wanted, found, strict=True)))
+        return self.listing
+
+    async def watch(self, uri: str) -> None:
+        """Have its updates of `uri` sent to the host."""
+        if self.era is Era.LEGACY:
+            await self.request("resources/subscribe", {"uri": Raw(_encode(uri))})
+        else:
+            self._watches[uri] = self._listen({"resourceSubscriptions": [uri]})
+
+    async def unwatch(self, uri: str) -> None:
+        if self.era is Era.LEGACY:
+            await self.request("resources/unsubscribe", {"uri": Raw(_encode(uri))})
+        elif uri in self._watches:
+            self.link.give_up(self._watches.pop(uri))
+
+    def level(self, level: str) -> None:
+        """Ask for log messages from `level` up; in the modern era each request says so itself."""
+        if self.era is Era.LEGACY and "logging" in self.listing.capabilities:
+            with contextlib.suppress(Closed):
+                _, waiter = self.link.ask("logging/setLevel", _encode({"level": level}))
+                waiter.add_done_callback(_ignored)
+
+    def listen_for_changes(self) -> None:
+        """Have changes of its lists sent, in the modern era; a legacy server sends them unasked."""
+        wanted = {
+            name: True
+            for name, kind in (
+                ("toolsListChanged", "tools"),
+                ("promptsListChanged", "prompts"),
+                ("resourcesListChanged", "resources"),
+            )
+            if b'"listChanged":true' in bytes(self.listing.capabilities.get(kind, Raw(b""))).replace(b" ", b"")
+        }
+        if self.era is Era.MODERN and wanted:
+            self._listen(wanted)
+
+    async def stop(self, grace: float = GRACE) -> None:
+        """Close its stdin, and end it and its tree. Safe to call twice, or when it is gone already."""
+        self._stopping = True
+        self._stream.close_output()
+        await self.child.end(grace=grace)
+        self.link.close()
+        self._stderr.close()
+        self._log.close()
+
+    async def death(self) -> PluginFailed:
+        """How it ended, in words; waits for the exit code no longer than callers may be kept."""
+        if self._death is None:
+            self._death = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self.child.exited], timeout=EXIT_NEWS)
+            self._death.set_result(self._obituary())
+        return await asyncio.shield(self._death)
+
+    def tail(self) -> str:
+        """The last lines it printed beside its messages."""
+        return self._log.tail()
+
+    def _obituary(self) -> PluginFailed:
+        code = self.child.code
+        how = "closed its stdout" if code is None else f"ended with {describe_exit(code)}"
+        if self._stopping:
+            how = "was stopped"
+        tail = self._log.tail()
+        text = f"{self.spec.name} {how} after {self.child.uptime:.1f} s"
+        return PluginFailed(f"{text}; the last it wrote:\n{tail}" if tail else text)
+
+    def _token_for(self, call: Call) -> int:
+        self._last_token += 1
+        self._tokens[self._last_token] = call
+        return self._last_token
+
+    def _params(self, call: Call, token: int) -> bytes:
+        meta = call.meta
+        if self.era is not call.identity.era:
+            if self.era is Era.LEGACY:
+                meta = eras.legacy_meta(meta)
+            else:
+                identity = call.identity
+                meta = eras.modern_meta(meta, identity.info, identity.capabilities, call.log_level)
+        if token:
+            meta = {**(meta or {}), "progressToken": Raw(b"%d" % token)}
+        if meta is None:
+            return _encode(call.params)
+        return _encode({**call.params, "_meta": Raw(_encode(meta))})
+
+    def _error(self, call: Call, error: RemoteError) -> BrokerError:
+        if self.era is call.identity.era:
+            return error
+        return eras.modern_error(error) if self.era is Era.LEGACY else eras.legacy_error(self.spec.name, error)
+
+    async def _list(self, kind: Kind) -> list[Raw]:
+        method, member, capability = LISTS[kind]
+        if capability not in self.listing.capabilities:
+            return []
+        found: list[Raw] = []
+        params: eras.Members = {}
+        seen: set[bytes] = set()
+        for _ in range(MAX_PAGES):
+            try:
+                page = eras.members(await self.request(method, params))
+                found += msgspec.json.decode(page.get(member, Raw(b"[]")), type=list[Raw])
+            except (RemoteError, msgspec.MsgspecError) as error:
+                log.info("%s does not answer %s: %s", self.spec.name, method, error)
+                break
+            cursor = page.get("nextCursor")
+            if cursor is None or bytes(cursor) == b"null" or bytes(cursor) in seen:
+                break
+            seen.add(bytes(cursor))
+            params = {"cursor": cursor}
+        kept = [Raw(bytes(item)) for item in found if _named(kind, item)]
+        if len(kept) < len(found):
+            log.warning("%s shows %d %s without a name; they are left out", self.spec.name, len(found) - len(kept), kind)
+        return kept
+
+    def _listen(self, notifications: dict[str, Any]) -> int:
+        assert self.meta is not None
+        params = {"notifications": notifications, "_meta": self.meta}
+        id, waiter = self.link.ask("subscriptions/listen", _encode(params))
+        waiter.add_done_callback(_ignored)
+        return id
+
+    def _current(self) -> Call | None:
+        """The call that what is pushed now belongs to."""
+        calls = list(self._calls.values())
+        if calls and all(call.caller is calls[0].caller for call in calls):
+            return calls[-1] if len(calls) == 1 else calls[0]
+        return None
+
+    def _asked(self, asked: Asked) -> bytes | Coroutine[Any, Any, Reply]:
+        if asked.method == "ping":
+            return b"{}"
+        if self.era is Era.MODERN:
+            raise NoSuchMethod("MCP 2026-07-28 has no requests from a server")
+        return self._host.ask(self._current(), asked.method, Raw(bytes(asked.params)))
+
+    def _told(self, told: Told) -> None:
+        if told.method == "notifications/progress":
+            self._progress(told.params)
+        elif told.method in CHANGES:
+            self._host.changed(CHANGES[told.method])
+        elif told.method == "notifications/resources/updated":
+            self._host.updated(msgspec.json.decode(told.params, type=dict[str, Any]).get("uri", ""))
+        elif told.method == "notifications/message":
+            self._logged(told)
+        elif told.method != "notifications/subscriptions/acknowledged":
+            call = self._current()
+            if call is not None:
+                call.caller.tell(told.method, told.params)
+
+    def _logged(self, told: Told) -> None:
+        call = self._current()
+        if call is None:
+            self._host.logged(told.params)
+        elif call.identity.era is Era.LEGACY or call.log_level is not None:  # modern: only if it was asked for
+            call.caller.tell(told.method, told.params)
+
+    def _progress(self, params: Raw) -> None:
+        found = eras.members(params)
+        token = found.get("progressToken", Raw(b""))
+        call = self._tokens.get(int(bytes(token))) if bytes(token).isdigit() else None
+        if call is None or call.token is None:
+            return
+        self._host.progressed(call)
+        found["progressToken"] = call.token
+        call.caller.tell("notifications/progress", _encode(found))
+
+    def _junk(self, event: Unreadable) -> None:
+        self._noise += 1
+        if self._noise == 1:
+            log.info("%s prints on stdout beside its messages; the lines are in its log", self.spec.name)
+        if self._noise <= MAX_NOISE:
+            self._log.write(b"[stdout] " + event.line[:1000] + b"\n")
+
+    def _silent(self) -> None:
+        """Its stdout ended: nothing more will be said."""
+        if not self._stopping:
+            asyncio.get_running_loop().create_task(self._tell_death()).add_done_callback(_ignored)
+
+    async def _tell_death(self) -> None:
+        error = await self.death()
+        if self.serving:
+            self._host.ended(error)
+        await self.stop(grace=0.5)
+
+
+def _named(kind: Kind, item: Raw) -> bool:
+    try:
+        name = eras.members(item).get(NAMES[kind])
+        return name is not None and bool(msgspec.json.decode(name, type=str))
+    except msgspec.MsgspecError:
+        return False
+
+
+def _ignored(done: asyncio.Future[Any]) -> None:
+    """Take note of an outcome nobody waits for."""
+    if not done.cancelled():
+        done.exception()

@@ -1,0 +1,136 @@
+"""Where one message ends and the next begins: lines (MCP) or Content-Length headers (LSP).
+
+Rule 1: only new bytes are scanned, so a frame that arrives in a thousand pieces costs no more than in one.
+Rule 2: a line that is too long costs only itself: its head is kept, to find the id an answer is owed to, the
+rest is thrown away up to its newline. A length-framed stream cannot be resynced: there a bad header is the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from broker.errors import WireError
+
+MAX_BODY = 16 << 20  # bytes of one incoming frame; the official TypeScript SDK gives up at 10 MiB
+MAX_HEADER = 4 << 10  # bytes of one header block; the LSP headers in use need under 100
+HEAD = 4 << 10  # bytes kept of a line that was too long
+
+
+class TooLong(bytes):
+    """The head of a line that passed the limit; the rest of it is gone."""
+
+
+class Lines:
+    """Frames end at a newline. Blank lines are nothing."""
+
+    def __init__(self, limit: int = MAX_BODY) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._head: bytes | None = None  # set while the rest of a too long line is thrown away
+
+    def feed(self, data: bytes) -> Iterable[bytes]:
+        """The frames completed by `data`, without newline; a `TooLong` for one that passed the limit."""
+        if not self._parts and self._head is None and data.endswith(b"\n"):
+            lines = data.split(b"\n")
+            lines.pop()
+        else:
+            lines = self._join(data)
+        if len(data) > self._limit:
+            return [self._checked(line) for line in lines if line]
+        return lines
+
+    def _join(self, data: bytes) -> list[bytes]:
+        first, newline, rest = data.partition(b"\n")
+        if not newline:
+            self._keep(data)
+            return []
+        lines = [self._finish(first)]
+        if rest:
+            more = rest.split(b"\n")
+            self._keep(more.pop())
+            lines += more
+        return lines
+
+    def _keep(self, piece: bytes) -> None:
+        if self._head is not None or not piece:
+            return
+        self._parts.append(piece)
+        self._size += len(piece)
+        if self._size > self._limit:
+            self._head = b"".join(self._parts)[:HEAD]
+            self._parts.clear()
+            self._size = 0
+
+    def _finish(self, last: bytes) -> bytes:
+        self._keep(last)
+        if self._head is not None:
+            line: bytes = TooLong(self._head)
+        else:
+            line = b"".join(self._parts)
+        self._parts.clear()
+        self._size, self._head = 0, None
+        return line
+
+    def _checked(self, line: bytes) -> bytes:
+        return TooLong(line[:HEAD]) if len(line) > self._limit else line
+
+    @staticmethod
+    def wrap(body: bytes) -> bytes:
+        return body + b"\n"
+
+
+class Headers:
+    """Frames are announced by a `Content-Length` header block, names in any case."""
+
+    def __init__(self, limit: int = MAX_BODY) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._scanned = 0  # no end of the header block before here
+        self._body: int | None = None  # length of the body being awaited
+
+    def feed(self, data: bytes) -> Iterable[bytes]:
+        """The bodies completed by `data`. Raises `WireError` at a header that cannot be used: hang up then."""
+        self._buffer += data
+        bodies: list[bytes] = []
+        while (body := self._next()) is not None:
+            bodies.append(body)
+        return bodies
+
+    def _next(self) -> bytes | None:
+        if self._body is None and not self._read_header():
+            return None
+        assert self._body is not None
+        if len(self._buffer) < self._body:
+            return None
+        body = bytes(self._buffer[: self._body])
+        del self._buffer[: self._body]
+        self._body, self._scanned = None, 0
+        return body
+
+    def _read_header(self) -> bool:
+        end = self._buffer.find(b"\r\n\r\n", max(0, self._scanned - 3))
+        if end < 0:
+            self._scanned = len(self._buffer)
+            if self._scanned > MAX_HEADER:
+                raise WireError(f"a header block grew past {MAX_HEADER} bytes")
+            return False
+        self._body = self._length(bytes(self._buffer[:end]))
+        del self._buffer[: end + 4]
+        return True
+
+    def _length(self, head: bytes) -> int:
+        found = {
+            value.strip()
+            for name, _, value in (line.partition(b":") for line in head.split(b"\r\n"))
+            if name.strip().lower() == b"content-length"
+        }
+        if len(found) != 1 or not (text := found.pop()).isdigit():
+            raise WireError("no usable Content-Length")
+        if len(text) > 12 or int(text) > self._limit:
+            raise WireError(f"a body of {text.decode()} bytes passes the limit of {self._limit}")
+        return int(text)
+
+    @staticmethod
+    def wrap(body: bytes) -> bytes:
+        return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
