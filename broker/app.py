@@ -23,7 +23,9 @@ from broker.runtimes.process import ProcessRuntime
 
 log = logging.getLogger("broker")
 
-LAST_GRACE = 0.8  # seconds per step when the broker itself ends; its client kills it after 4 s (the official SDKs)
+LAST_GRACE = (
+    0.8  # seconds per step when the broker itself ends; its client kills it after 4 s (the official SDKs)
+)
 
 
 class Options(Struct, kw_only=True):
@@ -64,11 +66,10 @@ def settings(options: Options) -> Settings:
     )
     if options.max_frame is not None:
         found.max_frame = options.max_frame
-    if options.concurrency is not None:
-        found.plugins = [
-            spec if spec.concurrency is not None else replace(spec, concurrency=options.concurrency)
-            for spec in found.plugins
-        ]
+    at_once = options.concurrency or found.concurrency
+    found.plugins = [
+        spec if spec.concurrency is not None else replace(spec, concurrency=at_once) for spec in found.plugins
+    ]
     _check_passthrough(options, found)
     return found
 
@@ -101,9 +102,7 @@ async def _serve_mcp(found: Settings, alone: str | None) -> int:
     core = router(found, alone=alone)
     ended = asyncio.Event()
     _on_signals(ended.set)
-    session = Session(
-        core, FdStream(*claim()), key="stdio", max_frame=found.max_frame, on_end=ended.set
-    )
+    session = Session(core, FdStream(*claim()), key="stdio", max_frame=found.max_frame, on_end=ended.set)
     session.start()
     await ended.wait()
     session.close()

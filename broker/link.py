@@ -9,6 +9,7 @@ Rule 4: when the conversation ends every caller is woken and every running handl
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -18,6 +19,7 @@ from msgspec import Raw, Struct
 
 from broker.errors import BrokerError, Closed, Overloaded, RemoteError, WireError
 from broker.stream import Stream
+from broker.wire.framing import Frame
 from broker.wire.peer import NOTHING, Answered, Asked, Event, Id, Peer, Told, Unreadable
 
 log = logging.getLogger("broker.link")
@@ -84,7 +86,7 @@ class Link:
             raise Closed("the connection is closed")
         id, frame = self._peer.ask(method, params)
         waiter = self._waiters[id] = self._loop.create_future()
-        self._stream.send(frame)
+        self._stream.send(*frame)
         return id, waiter
 
     def give_up(self, id: int, reason: str = "") -> None:
@@ -98,22 +100,11 @@ class Link:
     def tell(self, method: str, params: Reply = NOTHING) -> None:
         """Send a notification."""
         if self.open:
-            self._stream.send(self._peer.tell(method, params))
+            self._stream.send(*self._peer.tell(method, params))
 
     def close(self) -> None:
         """End the conversation. Safe to call twice."""
         self._stream.close()
-
-    def fail_waiters(self, error: BrokerError) -> None:
-        """Wake every caller with `error`, before the conversation ends by itself."""
-        for waiter in self._waiters.values():
-            if not waiter.done():
-                waiter.set_exception(error)
-        self._waiters.clear()
-
-    def waits(self) -> bool:
-        """Whether a request of ours is unanswered."""
-        return bool(self._waiters)
 
     def _receive(self, data: bytes) -> None:
         self.heard = True
@@ -146,7 +137,7 @@ class Link:
                 self._contain(event)
         elif type(event) is Unreadable:
             if event.reply is not None:
-                self._stream.send(event.reply)
+                self._stream.send(*event.reply)
             if self._on_junk is not None:
                 self._on_junk(event)
 
@@ -177,16 +168,16 @@ class Link:
             error = BrokerError("internal error in broker; its log has the traceback")
         self._send(self._peer.refuse(asked.id, error))
 
-    def _send(self, frame: bytes | None) -> None:
+    def _send(self, frame: Frame | None) -> None:
         if frame is not None:
-            self._stream.send(frame)
+            self._stream.send(*frame)
 
     def _wake(self, answer: Answered) -> None:
         waiter = self._waiters.pop(answer.id, None)
         if waiter is None or waiter.done():
             return
         if answer.error is not None:
-            waiter.set_exception(answer.error)
+            _fail(waiter, answer.error)
         else:
             assert answer.result is not None
             waiter.set_result(answer.result)
@@ -214,14 +205,22 @@ class Link:
 
     def _stop(self, key: Id) -> None:
         task, coroutine = self._running.pop(key)
-        if coroutine.cr_frame is not None and coroutine.cr_frame.f_lasti < 0:
+        if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
             coroutine.close()  # it was never entered, and now it never will be
         task.cancel()
 
     def _ended(self) -> None:
         self.open = False
         self._peer.hang_up()
-        self.fail_waiters(Closed("the connection is closed"))
+        for waiter in self._waiters.values():
+            if not waiter.done():
+                _fail(waiter, Closed("the connection is closed"))
+        self._waiters.clear()
         for key in list(self._running):
             self._stop(key)
         self._on_end()
+
+
+def _fail(waiter: asyncio.Future[Reply], error: BrokerError) -> None:
+    waiter.set_exception(error)
+    waiter.exception()  # whoever stopped waiting need not be told that nobody looked

@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = ("tools", "resources", "templates", "prompts")
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Bounds of one plugin; seconds and bytes. `reference` in comments is where a number comes from."""
+    """Bounds of one plugin; seconds and bytes."""
 
     timeout: float = 60.0  # per call, the official SDKs' default; every progress starts it anew
     cap: float = 600.0  # per call in all, progress or not (MCP: "SHOULD enforce a maximum")
@@ -54,6 +54,10 @@ class Spec(Struct, frozen=True, kw_only=True):
     permissions: Mapping[str, tuple[str, ...] | bool] | None = None
     config: Mapping[str, object] = {}  # the manifest's options: their defaults, then what the user set
     restart: Literal["never", "on-failure", "always"] = "on-failure"
+
+    def __repr__(self) -> str:
+        """Without the values of `env`, which are often secrets."""
+        return f"Spec({self.name!r}, {self.source!r}, env={sorted(self.env)})"
 
 
 class Problem(Struct, frozen=True):

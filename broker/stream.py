@@ -15,15 +15,16 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+Buffer = bytes | memoryview
 READ = 64 << 10  # a Linux pipe's capacity; above 128 KiB malloc maps and faults a page range per read
-JOIN = 256 << 10  # frames up to here are joined into one write
+JOIN = 64 << 10  # buffers up to here are joined into one write; a larger one is written as it is
 
 
 class Stream(Protocol):
     """What a `Link` moves bytes over."""
 
     def start(self, on_data: Callable[[bytes], None], on_end: Callable[[], None]) -> None: ...
-    def send(self, data: bytes) -> None: ...
+    def send(self, *buffers: Buffer) -> None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
     def close(self) -> None: ...
@@ -42,7 +43,7 @@ class FdStream:
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self._in, self._out = read_fd, write_fd
         self._loop = asyncio.get_running_loop()
-        self._queue: list[bytes] = []
+        self._queue: list[Buffer] = []
         self._scheduled = self._writing = self._ended = False
         self._pollable = True
         self._on_end: Callable[[], None] = _nothing
@@ -60,12 +61,13 @@ class FdStream:
             self._pollable = False
             threading.Thread(target=self._read_file, daemon=True).start()
 
-    def send(self, data: bytes) -> None:
-        """Queue one frame; it is written at the end of this turn of the loop."""
+    def send(self, *buffers: Buffer) -> None:
+        """Queue one frame, in as many buffers as it comes; it is written at the end of this turn of the loop."""
         if self._ended:
             return
-        self._queue.append(data)
-        self.unsent += len(data)
+        self._queue += buffers
+        for buffer in buffers:
+            self.unsent += len(buffer)
         if not (self._scheduled or self._writing):
             self._scheduled = True
             self._loop.call_soon(self._flush)
@@ -137,7 +139,7 @@ class FdStream:
                 return
             self.unsent -= sent
             if sent < len(data):
-                queue.insert(0, data[sent:])
+                queue.insert(0, memoryview(data)[sent:])
                 self._wait_writable()
                 return
         if self._writing:
@@ -145,8 +147,8 @@ class FdStream:
             self._writing = False
             self.on_drained()
 
-    def _joined(self) -> bytes:
-        """The queue's first frames up to `JOIN` bytes, as one buffer."""
+    def _joined(self) -> Buffer:
+        """The queue's first buffers up to `JOIN` bytes, as one."""
         size = count = 0
         for data in self._queue:
             if count and size + len(data) > JOIN:
@@ -185,9 +187,9 @@ class MemoryStream:
         self._on_data, self._on_end = on_data, on_end
         self.resume()
 
-    def send(self, data: bytes) -> None:
+    def send(self, *buffers: Buffer) -> None:
         if self._other is not None and not self._ended:
-            self._other._inbox.append(data)
+            self._other._inbox.append(b"".join(buffers))
             asyncio.get_running_loop().call_soon(self._other._deliver)
 
     def pause(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from broker import __version__
+from broker.cli.person import COMMANDS
+from broker.cli.sources import sources
 
 
 def main() -> None:
@@ -29,24 +30,6 @@ def main() -> None:
         sys.exit(130)
 
 
-def _sources(command: Any) -> Any:
-    """The options that say which configuration a command works on."""
-    for option in (
-        click.option("--config", "config_file", type=click.Path(path_type=Path), help="Another config.toml."),
-        click.option(
-            "--mcp-config",
-            "mcp_configs",
-            multiple=True,
-            type=click.Path(path_type=Path),
-            help="A file of MCP servers: mcpServers JSON, or VS Code's mcp.json. May be repeated.",
-        ),
-        click.option("--strict", is_flag=True, help="Only the --mcp-config files, no config.toml."),
-        click.option("--concurrency", type=click.IntRange(1, 1024), help="Requests in flight per server; 1 if unsaid."),
-    ):
-        command = option(command)
-    return command
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="broker")
 @click.option("-v", "--verbose", is_flag=True, help="Say on stderr what happens.")
@@ -57,9 +40,11 @@ def cli(verbose: bool) -> None:
 
 
 @cli.command()
-@_sources
+@sources
 @click.option("--passthrough", metavar="NAME", help="Offer only this server, under its own names.")
-@click.option("--max-frame", metavar="SIZE", help="The largest message written to the client; 8MiB if unsaid.")
+@click.option(
+    "--max-frame", metavar="SIZE", help="The largest message written to the client; 8MiB if unsaid."
+)
 def mcp(passthrough: str | None, max_frame: str | None, **sources: Any) -> int:
     """Serve an AI client on standard input and output.
 
@@ -72,3 +57,7 @@ def mcp(passthrough: str | None, max_frame: str | None, **sources: Any) -> int:
         click.echo("broker mcp waits for an MCP client on its standard input; Ctrl-C ends it.", err=True)
     frame = size(max_frame) if max_frame else None
     return run_mcp(Options(passthrough=passthrough, max_frame=frame, **sources))
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)

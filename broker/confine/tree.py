@@ -14,8 +14,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from typing import IO, Any
 
-GRACE = 2.0  # seconds a process has after its stdin closed, and again after SIGTERM (the official SDKs' number)
+GRACE = (
+    2.0  # seconds a process has after its stdin closed, and again after SIGTERM (the official SDKs' number)
+)
 
 
 class Child:
@@ -105,8 +108,8 @@ class Child:
 _KILL = signal.SIGKILL if os.name == "posix" else signal.SIGTERM
 
 
-def spawn(argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None) -> Child:
-    """Start `argv` in a session of its own. Raises `OSError`."""
+def spawn(argv: Sequence[str] | str, *, env: Mapping[str, str], cwd: str | None) -> Child:
+    """Start `argv` (on Windows a command line) in a session of its own. Raises `OSError`."""
     process = subprocess.Popen(
         argv,
         stdin=subprocess.PIPE,
@@ -120,6 +123,14 @@ def spawn(argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None) -> Ch
     return Child(process)
 
 
+def output_of(argv: Sequence[str], *, timeout: float) -> bytes:
+    """What a short program of ours writes on stdout. Blocks; raises `OSError`, also when it takes too long."""
+    try:
+        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout).stdout
+    except subprocess.SubprocessError as error:
+        raise OSError(str(error)) from None
+
+
 def describe_exit(code: int) -> str:
     """`exit code 3` or `signal SIGKILL`, for a person."""
     if code >= 0:
@@ -130,14 +141,14 @@ def describe_exit(code: int) -> str:
         return f"signal {-code}"
 
 
-def _own(pipe: object) -> int:
+def _own(pipe: IO[bytes]) -> int:
     """The pipe's descriptor, kept when the file object goes away."""
-    fd = os.dup(pipe.fileno())  # type: ignore[attr-defined]
-    pipe.close()  # type: ignore[attr-defined]
+    fd = os.dup(pipe.fileno())
+    pipe.close()
     return fd
 
 
-def _descendants(pid: int) -> list[object]:
+def _descendants(pid: int) -> list[Any]:
     import psutil  # only where something ends: 15 ms of import
 
     try:
@@ -146,5 +157,5 @@ def _descendants(pid: int) -> list[object]:
         return []
 
 
-def _merged(old: list[object], new: list[object]) -> list[object]:
+def _merged(old: list[Any], new: list[Any]) -> list[Any]:
     return old + [process for process in new if process not in old]

@@ -187,7 +187,7 @@ class Catalog:
 
 def shown_name(plugin: str, own: str) -> str:
     """`plugin__tool` in the characters every client takes; a long one ends in a hash of the whole."""
-    name = f"{plugin}__{_ODD.sub('_', own)}"
+    name = f"{plugin}__{_ODD.sub('_', unicodedata.normalize('NFKC', own))}"
     if len(name) <= MAX_NAME:
         return name
     digest = hashlib.sha256(f"{plugin}\0{own}".encode()).hexdigest()[:8]
@@ -207,7 +207,7 @@ def _passes(name: str, globs: Sequence[str]) -> bool:
 
 
 def _folded(name: str) -> str:
-    return re.sub(r"[.\-]", "_", unicodedata.normalize("NFKC", name).casefold())
+    return re.sub(r"[.\-]", "_", name.casefold())
 
 
 def _pattern(template: str) -> re.Pattern[str]:

@@ -1,6 +1,6 @@
 """Everything a person configured, from all files together; one bad entry costs only itself.
 
-Rule 1: files are read in this order: the user's config.toml, each --mcp-config file, the workspace's .broker.toml.
+Rule 1: files are read in order: the user's config.toml, each --mcp-config file, the workspace's .broker.toml.
 Rule 2: the first definition of a name stays; a later one is a Problem that names both places.
 Rule 3: what cannot be used becomes a Problem and is skipped; `load` raises nothing because of a file.
 Rule 4: a workspace's file comes with a stranger's repository (see `workspace`): it can only narrow.
@@ -16,7 +16,17 @@ from typing import Literal
 from msgspec import Struct
 
 from broker.core.expand import Surroundings
-from broker.core.manifest import NAME, Bytes, Count, LimitsTable, Manifest, Seconds, Texts, configured, examine
+from broker.core.manifest import (
+    NAME,
+    Bytes,
+    Count,
+    LimitsTable,
+    Manifest,
+    Seconds,
+    Texts,
+    configured,
+    examine,
+)
 from broker.core.mcpservers import Found, Server, environment, server_spec, servers_in, slug, tool_filters
 from broker.core.shape import Wrong, dotted, shaped, table, unknown_key
 from broker.core.source import Faulty, Toml, read_toml
@@ -233,5 +243,6 @@ def _limits(entry: Entry, manifest: Manifest) -> Limits:
 def _twice(later: Found, earlier: Found) -> Problem:
     name = later.spec.name
     as_name = "" if later.label.endswith(name) else f" (as `{name}`)"
-    what = f"{dotted([later.label])}{as_name} is already named in {earlier.where}; this second one is left out."
+    label = dotted([later.label])
+    what = f"{label}{as_name} is already named in {earlier.where}; this second one is left out."
     return Problem(later.where, what, "Rename one of them, or remove it.")

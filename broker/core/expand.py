@@ -33,7 +33,7 @@ class Surroundings(Struct, frozen=True):
         return self.environ.get("HOME") or self.environ.get("USERPROFILE") or str(Path.home())
 
     def expand(self, text: str) -> str:
-        """`text` with `${VAR}`, `${VAR:-default}`, `${env:VAR}`, `${workspaceFolder}`, `${userHome}` replaced.
+        """`text` with `${VAR}`, `${VAR:-default}`, `${env:VAR}`, `${workspaceFolder}`, `${userHome}` set.
 
         What is none of these forms stays, it may be meant for the program. Wrong names a variable that has no
         value, or that somebody would have to be asked for; never the values around it.

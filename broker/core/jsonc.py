@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# A string is matched first so that what looks like a comment inside it stays. The possessive `*+` and the open
-# ends keep every pattern linear in hostile text.
+# A string is matched first so that what looks like a comment inside it stays. The possessive `*+` and the
+# open ends keep every pattern linear in hostile text.
 _STRING = rb'"(?:[^"\\\n]|\\.)*+"?'
-_COMMENT = re.compile(_STRING + rb"|//[^\n]*+|/\*.*?(?:\*/|\Z)", re.DOTALL)
-_COMMA = re.compile(_STRING + rb"|,(?=\s*+[}\]])", re.DOTALL)
-_NOT_NEWLINE = re.compile(rb"[^\n]")
+_COMMENT = rb"(?s)" + _STRING + rb"|//[^\n]*+|/\*.*?(?:\*/|\Z)"
+_COMMA = rb"(?s)" + _STRING + rb"|,(?=\s*+[}\]])"
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\],:]', re.DOTALL)
 
 
@@ -23,8 +22,8 @@ class Member(NamedTuple):
 
 
 def plain(text: bytes) -> bytes:
-    """`text` with comments and trailing commas replaced by spaces: every other byte keeps its line and column."""
-    return _COMMA.sub(_spaced, _COMMENT.sub(_spaced, text))
+    """`text` with comments and trailing commas blanked: every other byte keeps its line and column."""
+    return re.sub(_COMMA, _spaced, re.sub(_COMMENT, _spaced, text))
 
 
 def members(text: bytes) -> list[Member]:
@@ -46,4 +45,4 @@ def members(text: bytes) -> list[Member]:
 
 
 def _spaced(found: re.Match[bytes]) -> bytes:
-    return found[0] if found[0][:1] == b'"' else _NOT_NEWLINE.sub(b" ", found[0])
+    return found[0] if found[0][:1] == b'"' else re.sub(rb"[^\n]", b" ", found[0])

@@ -65,7 +65,10 @@ def digest(spec: Spec, environ: Mapping[str, str]) -> str:
     words += [f"{name}={value}" for name, value in sorted(spec.env.items())]
     files = [spec.entry] if spec.entry else []
     if spec.command:
-        files += [shutil.which(spec.command[0], path=spec.env.get("PATH", environ.get("PATH"))), *spec.command[1:]]
+        files += [
+            shutil.which(spec.command[0], path=spec.env.get("PATH", environ.get("PATH"))),
+            *spec.command[1:],
+        ]
     words += [_stamp(os.path.join(spec.cwd or "", name)) for name in files if name]
     return hashlib.sha256("\0".join(words).encode("utf-8", "surrogatepass")).hexdigest()
 

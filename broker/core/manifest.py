@@ -20,21 +20,27 @@ API = 1  # the plugin interface this broker speaks
 NAME = re.compile(r"[a-z0-9-]{1,32}")
 
 # semver.org's own pattern, without its groups.
-_SEMVER = re.compile(
+_SEMVER = (
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
     r"(-(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*)?"
-    r"(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?",
-    re.ASCII,
+    r"(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?"
 )
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)", re.ASCII)
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "array": list,
+}
 _MOST = 1 << 50  # seconds or bytes; above it somebody mistyped, and floats stop being exact soon after
 
 
 def duration(value: object) -> float:
-    """Seconds of "500ms", "30s", "2m", "1h" or a number of seconds; always more than 0. ValueError says why not."""
+    """Seconds of "500ms", "30s", "2m", "1h" or a number of seconds; more than 0. ValueError says why not."""
     if isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
         value = float(found[1]) * _SECONDS[found[2]]
     if not _is_number(value):
@@ -80,11 +86,7 @@ Count = Annotated[int, Meta(ge=1)]
 Texts = tuple[str, ...]
 
 
-class _Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
-
-
-class Permissions(_Strict):
+class Permissions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a plugin asks for. What is not listed is refused for good."""
 
     read: Texts = ()
@@ -102,7 +104,7 @@ class Permissions(_Strict):
         return {kind: asked for kind, asked in msgspec.structs.asdict(self).items() if asked}
 
 
-class LimitsTable(_Strict):
+class LimitsTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A `[limits]` table; None where it says nothing."""
 
     memory: Bytes | None = None
@@ -120,18 +122,18 @@ class LimitsTable(_Strict):
         return msgspec.structs.replace(tuned, cap=max(tuned.cap, tuned.timeout))
 
 
-class Restart(_Strict):
+class Restart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy: Literal["never", "on-failure", "always"] = "on-failure"
 
 
-class Command(_Strict):
+class Command(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A command the plugin adds to editors."""
 
     title: str
     description: str = ""
 
 
-class Option(_Strict):
+class Option(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One value the user may set under `[plugins.NAME.config]`."""
 
     type: Literal["string", "integer", "number", "boolean", "array"]
@@ -143,12 +145,12 @@ class Option(_Strict):
     maximum: int | float | None = None
 
 
-class Hook(_Strict):
+class Hook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     on: Literal["pre_request", "post_response", "on_connect", "on_close"]
     priority: int = 0  # lower runs first
 
 
-class Manifest(_Strict):
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A `plugin.toml`. Exactly one of `entry` and `command` is given; `entry` is relative to the folder."""
 
     name: str
@@ -185,7 +187,7 @@ def examine(path: Path) -> Manifest:
 
 
 def configured(manifest: Manifest, given: Mapping[str, object]) -> dict[str, object]:
-    """The plugin's options: the defaults, then what was `given`; Wrong (keys below the table) if it may not."""
+    """The plugin's options: the defaults, then what was `given`; Wrong for a value they do not take."""
     values = {name: option.default for name, option in manifest.config.items() if option.default is not None}
     for name, value in given.items():
         if name not in manifest.config:
@@ -218,7 +220,7 @@ def _check_words(manifest: Manifest) -> None:
     if not NAME.fullmatch(manifest.name):
         what = "`name` must be 1 to 32 of the characters a-z, 0-9 and -."
         raise Wrong(what, keys=["name"], fix='Write it like "my-plugin".')
-    if not _SEMVER.fullmatch(manifest.version):
+    if not re.fullmatch(_SEMVER, manifest.version, re.ASCII):
         what = "`version` must be a semantic version, three numbers with dots."
         raise Wrong(what, keys=["version"], fix='Write it like "1.4.0" or "1.4.0-beta.1".')
 
@@ -231,8 +233,7 @@ def _check_options(manifest: Manifest) -> None:
 
 
 def _misfit(option: Option, value: object) -> str | None:
-    kinds = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list}
-    if not isinstance(value, kinds[option.type]) or (isinstance(value, bool) and option.type != "boolean"):
+    if not isinstance(value, _KINDS[option.type]) or (isinstance(value, bool) and option.type != "boolean"):
         return f"must be of type {option.type}."
     if option.enum and value not in option.enum:
         return f"must be one of {', '.join(map(repr, option.enum))}."
@@ -250,7 +251,7 @@ def _check_start(manifest: Manifest) -> None:
     if manifest.entry is not None and manifest.command is not None:
         what = "it says both `entry` and `command`; only one can be run."
         raise Wrong(what, keys=["command"], fix="Remove one of them.")
-    if any("\0" in word for word in manifest.command or ()) or manifest.command and not manifest.command[0]:
+    if any("\0" in word for word in manifest.command or ()) or (manifest.command or ("-",))[0] == "":
         raise Wrong("`command` is empty or contains a NUL character.", keys=["command"])
 
 
@@ -269,4 +270,3 @@ def _check_entry(entry: str, folder: Path) -> None:
     if not found:
         what = "`entry` names a file that does not exist in the plugin's folder."
         raise Wrong(what, keys=["entry"], fix="Correct the name; it is relative to plugin.toml.")
-

@@ -1,8 +1,8 @@
 """Ordinary MCP servers: one entry to a Spec, and the JSON files of other clients that hold them.
 
-Claude writes `{"mcpServers": {…}}`, VS Code `{"servers": {…}, "inputs": […]}`, Zed `{"context_servers": {…}}`.
-Other clients add keys of their own, so in these files an unknown key means nothing; in `config.toml`, which is
-written for broker, it is a mistake.
+Claude writes `{"mcpServers": {…}}`, VS Code `{"servers": {…}, "inputs": []}`, Zed `{"context_servers": {…}}`.
+Other clients add keys of their own, so in these files an unknown key means nothing; in `config.toml`, which
+is written for broker, it is a mistake.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from broker.core.source import Faulty, read_text
 from broker.model import Limits, Problem, Spec
 
 MAX_JSON = 16 << 20  # bytes; Claude keeps its history in the same file as its servers
+MAX_COMMENTED = 1 << 20  # bytes of a file with comments; a person wrote it
 MAX_SERVERS = 1 << 20  # bytes of the servers alone
 MAX_ENV_FILE = 1 << 20  # bytes
 SECTIONS = ("mcpServers", "servers", "context_servers")
@@ -78,7 +79,7 @@ class Found(Struct, frozen=True):
 
 
 def slug(name: str) -> str:
-    """`name` as the prefix of tools: [a-z0-9-], 1 to 32. The same name gives the same slug on every machine."""
+    """`name` as the prefix of tools: [a-z0-9-], 1 to 32. The same name always gives the same slug."""
     if NAME.fullmatch(name):
         return name
     if not name.isascii():
@@ -136,7 +137,7 @@ def server_spec(name: str, server: Server, *, source: str, around: Surroundings,
 
 
 def servers_in(path: Path, around: Surroundings) -> Iterator[Found | Problem]:
-    """Every server of the JSON file `path`, in its order; a Problem for each that cannot be used. Raises nothing."""
+    """Every server of the JSON file `path`, in its order; a Problem for each that cannot be used."""
     try:
         text, sections = _opened(path)
         for section in sections:
@@ -211,8 +212,8 @@ def _opened(path: Path) -> tuple[bytes, list[_Section]]:
     text = read_text(path, MAX_JSON).encode()
     try:
         held = _decoded(text)
-    except msgspec.MsgspecError:
-        text = jsonc.plain(text)
+    except (msgspec.MsgspecError, RecursionError):
+        text = jsonc.plain(text) if len(text) <= MAX_COMMENTED else text
         held = _strictly(path, text)
     sections = [_Section(key, bytes(held[key])) for key in SECTIONS if key in held]
     if not sections:
@@ -228,6 +229,8 @@ def _decoded(text: bytes) -> dict[str, Raw]:
 def _strictly(path: Path, text: bytes) -> dict[str, Raw]:
     try:
         return _decoded(text)
+    except RecursionError:
+        raise Faulty(Problem(f"{path}:1", "its JSON is nested too deeply.")) from None
     except msgspec.ValidationError:
         raise Faulty(Problem(f"{path}:1", "it must be one JSON object.")) from None
     except msgspec.MsgspecError as error:
@@ -272,7 +275,8 @@ def _ours(entry: object) -> dict[str, object]:
         raise Wrong("it belongs to a Zed extension.", fix="Write the command the extension runs.")
     known = {key: value for key, value in held.items() if key in KEYS and value is not None}
     if older := table(known.get("command")):  # Zed before 2025-06: {"path": …, "args": …, "env": …}
-        known |= {"command": older.get("path"), **{key: older[key] for key in ("args", "env") if key in older}}
+        known |= {key: older[key] for key in ("args", "env") if key in older}
+        known["command"] = older.get("path")
     if known.get("type") not in (*_REMOTE, None):
         del known["type"]
     timeout = known.get("timeout")

@@ -11,11 +11,12 @@ import msgspec
 Key = str | int  # a name in a table, or a place in a list
 T = TypeVar("T")
 
-_AT = re.compile(r"(.*) - at `\$((?:\.\w+|\[\d+\]|\[\.\.\.\])*)`", re.DOTALL)
-_STEP = re.compile(r"\w+|\.\.\.")
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
-_EXPECTED = re.compile(r"Expected `([^`]+)`( of length)?(?: >= (\d+))?(?:, got `([^`]+)`)?")
+# Patterns of the error path are compiled when there is an error.
+_AT = r"(?s)(.*) - at `\$((?:\.\w+|\[\d+\]|\[\.\.\.\])*)`"
+_STEP = r"\w+|\.\.\."
+_UNKNOWN = r"(?s)Object contains unknown field `(.*)`"
+_MISSING = r"(?s)Object missing required field `(.*)`"
+_EXPECTED = r"Expected `([^`]+)`( of length)?(?: >= (\d+))?(?:, got `([^`]+)`)?"
 _WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -29,7 +30,7 @@ _WORDS = {
 
 
 class Wrong(Exception):
-    """One thing wrong with a value: `keys` lead to it, `what` is a sentence about it, `fix` says what to do."""
+    """One thing wrong with a value: `keys` lead to it, `what` is a sentence, `fix` says what to do."""
 
     def __init__(self, what: str, *, keys: Sequence[Key] = (), fix: str = "") -> None:
         super().__init__(what)
@@ -76,26 +77,26 @@ def dotted(keys: Sequence[Key]) -> str:
 
 
 def _parse(kind: type[Any], value: object) -> object:
-    return kind.parse(value)
+    return value if kind is object else kind.parse(value)
 
 
 def _explained(message: str, data: object, kind: type[Any]) -> Wrong:
-    located = _AT.fullmatch(message)
-    steps = _STEP.findall(located[2]) if located else []
+    located = re.fullmatch(_AT, message)
+    steps = re.findall(_STEP, located[2]) if located else []
     keys = _resolved(steps, message, data, kind)
     return _in_words(located[1] if located else message, keys, kind)
 
 
 def _in_words(said: str, keys: list[Key], kind: type[Any]) -> Wrong:
-    if found := _UNKNOWN.fullmatch(said):
+    if found := re.fullmatch(_UNKNOWN, said):
         return unknown_key([*keys, found[1]], _fields(kind, keys))
-    if found := _MISSING.fullmatch(said):
+    if found := re.fullmatch(_MISSING, said):
         return Wrong(f"{dotted([*keys, found[1]])} is missing.", keys=[*keys, found[1]])
     if said.startswith("Invalid enum value"):
         choices = ", ".join(f'"{choice}"' for choice in _choices(kind, keys))
         return Wrong(f"{dotted(keys)} must be one of {choices}.", keys=keys)
     subject = dotted(keys) if keys else "this"
-    if found := _EXPECTED.fullmatch(said):
+    if found := re.fullmatch(_EXPECTED, said):
         return Wrong(f"{subject} {_demand(found)}.", keys=keys)
     return Wrong(f"{subject}: {said}", keys=keys)
 

@@ -17,13 +17,14 @@ from broker.model import Problem
 
 MAX_TOML = 1 << 20  # bytes; written by hand, the longest seen is a few KiB
 
+# Patterns of the error path are compiled when there is an error.
 _KEY = r"""(?:"(?:[^"\\]|\\.)*+"|'[^']*+'|[A-Za-z0-9_-]++)"""
 _KEYS = rf"{_KEY}(?:\s*+\.\s*+{_KEY})*+"
-_HEADER = re.compile(rf"\s*(\[\[?)\s*({_KEYS})\s*\]")
-_ASSIGN = re.compile(rf"\s*({_KEYS})\s*=")
-_PART = re.compile(r""""((?:[^"\\]|\\.)*+)"|'([^']*+)'|([A-Za-z0-9_-]++)""")
-_AT_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
-_PRIVATE = re.compile(r"\b(env|headers)\b|token|secret|passw|api.?key|authorization", re.IGNORECASE)
+_HEADER = rf"\s*(\[\[?)\s*({_KEYS})\s*\]"
+_ASSIGN = rf"\s*({_KEYS})\s*="
+_PART = r""""((?:[^"\\]|\\.)*+)"|'([^']*+)'|([A-Za-z0-9_-]++)"""
+_AT_LINE = r" \(at (?:line (\d+), column \d+|end of document)\)$"
+_PRIVATE = r"(?i)\b(env|headers)\b|token|secret|passw|api.?key|authorization"
 _LONGEST_QUOTE = 160  # characters
 
 
@@ -79,9 +80,9 @@ class Toml:
             raise Faulty(self._syntax(str(error))) from None
 
     def _syntax(self, said: str) -> Problem:
-        at = _AT_LINE.search(said)
+        at = re.search(_AT_LINE, said)
         line = int(at[1]) if at and at[1] else len(self._lines)
-        reason = _AT_LINE.sub("", said)
+        reason = re.sub(_AT_LINE, "", said)
         return Problem(f"{self.path}:{line}", f"this is not TOML: {reason}.{self._quoted(line)}")
 
     def where(self, keys: Sequence[Key]) -> str:
@@ -107,8 +108,8 @@ class Toml:
         line = self._lines[number - 1].strip()
         if not line:
             return ""
-        header = next((text for text in reversed(self._lines[:number]) if _HEADER.match(text)), "")
-        if _PRIVATE.search(line) or _PRIVATE.search(header):
+        header = next((text for text in reversed(self._lines[:number]) if re.match(_HEADER, text)), "")
+        if re.search(_PRIVATE, line) or re.search(_PRIVATE, header):
             name, equals, _ = line.partition("=")
             line = f"{name}{equals} …" if equals else line.partition('"')[0]
         return f" The line says: {line[:_LONGEST_QUOTE]}"
@@ -127,17 +128,17 @@ def _positions(lines: Sequence[str]) -> Iterator[tuple[tuple[Key, ...], int]]:
         if inside:
             inside = "" if inside in line else inside
             continue
-        if header := _HEADER.match(line):
+        if header := re.match(_HEADER, line):
             table = _split(header[2])
             if header[1] == "[[":
                 counts[table] = counts.get(table, -1) + 1
                 table = (*table, counts[table])
             yield table, number
-        elif assign := _ASSIGN.match(line):
+        elif assign := re.match(_ASSIGN, line):
             keys = (*table, *_split(assign[1]))
             yield from ((keys[:size], number) for size in range(len(table) + 1, len(keys) + 1))
         inside = next((quotes for quotes in ('"""', "'''") if line.count(quotes) % 2), "")
 
 
 def _split(keys: str) -> tuple[str, ...]:
-    return tuple(part[0] or part[1] or part[2] for part in _PART.findall(keys))
+    return tuple(part[0] or part[1] or part[2] for part in re.findall(_PART, keys))

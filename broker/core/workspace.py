@@ -1,8 +1,8 @@
 """A workspace's `.broker.toml`: names and configures plugins the user already has, and can only narrow them.
 
 The file arrives with a stranger's repository, so it is read as an attacker's:
-Rule 1: only `tools`, `enabled`, `concurrency`, `timeout` and `config` mean something, and only for known names.
-Rule 2: nothing starts or widens: `enabled` can only switch off, numbers can only go down, a filter comes on top.
+Rule 1: only `tools`, `enabled`, `concurrency`, `timeout`, `config` mean something, and only for known names.
+Rule 2: nothing starts or widens: `enabled` only switches off, numbers only go down, a filter comes on top.
 Rule 3: an entry that breaks a rule has no effect at all.
 """
 

@@ -47,7 +47,14 @@ MAX_INSTRUCTIONS = 32 << 10  # characters of all plugins' instructions together
 
 _encode = msgspec.json.Encoder().encode
 SERVER_INFO = Raw(
-    _encode({"name": "broker", "title": "broker", "version": __version__, "description": "All plugins, one process"})
+    _encode(
+        {
+            "name": "broker",
+            "title": "broker",
+            "version": __version__,
+            "description": "All plugins, one process",
+        }
+    )
 )
 CAPABILITIES = Raw(
     _encode(
@@ -66,7 +73,12 @@ LISTS: dict[str, tuple[Kind, bytes]] = {
     "resources/templates/list": ("templates", b"resourceTemplates"),
     "prompts/list": ("prompts", b"prompts"),
 }
-CHANGED: dict[Kind, str] = {"tools": "tools", "prompts": "prompts", "resources": "resources", "templates": "resources"}
+CHANGED: dict[Kind, str] = {
+    "tools": "tools",
+    "prompts": "prompts",
+    "resources": "resources",
+    "templates": "resources",
+}
 PUSHES = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
 _TOLD_TO_MODEL = (PluginFailed, TimedOut, Overloaded, FrameTooLarge)
 
@@ -76,7 +88,9 @@ Answer = Reply | Coroutine[Any, Any, Reply]
 class Session:
     """One client on one stream. It is the `Face` the core knows that client by."""
 
-    def __init__(self, router: Router, stream: Stream, *, key: str, max_frame: int, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, router: Router, stream: Stream, *, key: str, max_frame: int, on_end: Callable[[], None]
+    ) -> None:
         self._router, self._max_frame, self._on_end = router, max_frame, on_end
         self.key = key
         self.title = "a client"
@@ -181,7 +195,9 @@ class Session:
             return self.identity
         if meta is None or eras.VERSION not in meta:
             if method == "server/discover" or (self._is_modern and not self._initialized):
-                raise BadArguments(f"{method} needs `_meta` with {eras.VERSION} and {eras.CLIENT_CAPABILITIES}")
+                raise BadArguments(
+                    f"{method} needs `_meta` with {eras.VERSION} and {eras.CLIENT_CAPABILITIES}"
+                )
             return self.identity
         self._is_modern = True
         key = b"%b%b%b" % tuple(bytes(meta.get(name, b"")) for name in (eras.VERSION, *_WHO))
@@ -282,7 +298,11 @@ class Session:
 
     def _instructions(self) -> str | None:
         known = {name: self._router.catalog.listing(name) for name in self._router.plugins}
-        parts = [f"# {name}\n{listing.instructions}" for name, listing in known.items() if listing and listing.instructions]
+        parts = [
+            f"# {name}\n{listing.instructions}"
+            for name, listing in known.items()
+            if listing and listing.instructions
+        ]
         return "\n\n".join(parts)[:MAX_INSTRUCTIONS] or None
 
     def _stamp(self) -> bytes:

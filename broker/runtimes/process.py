@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from broker.confine.tree import spawn
 from broker.core.ports import Host, Identity, Reply
 from broker.errors import BrokerError, PluginFailed, PluginUnavailable, RemoteError
 from broker.model import Era, Listing, Spec
-from broker.runtimes.command import argv, child_env
+from broker.runtimes.command import argv, child_env, windows_line
 from broker.runtimes.plugin_log import PluginLog
 from broker.runtimes.upstream import Upstream
 from broker.wire import eras
@@ -60,20 +61,19 @@ class ProcessRuntime:
 
     async def _spawn(self, spec: Spec, host: Host) -> Upstream:
         env = child_env(spec, self._environ)
-        command = await asyncio.to_thread(argv, spec, environ=self._environ) if _slow(spec) else argv(
-            spec, environ=self._environ
-        )
         try:
-            child = spawn(command, env=env, cwd=spec.cwd)
-        except OSError as error:
+            child = spawn(await self._argv(spec), env=env, cwd=spec.cwd)
+        except (OSError, ValueError) as error:
             raise PluginUnavailable(f"{spec.name} cannot be started: {error}") from None
         path = self._logs / f"{spec.name}.log" if self._logs is not None else None
         return Upstream(spec, child, host, PluginLog(path))
 
-
-def _slow(spec: Spec) -> bool:
-    """Whether finding the command may run another program: `node --version`, for TypeScript."""
-    return spec.entry is not None and spec.entry.endswith((".ts", ".mts"))
+    async def _argv(self, spec: Spec) -> list[str] | str:
+        if spec.entry is not None and spec.entry.endswith((".ts", ".mts")):  # asks node for its version
+            words = await asyncio.to_thread(argv, spec, environ=self._environ)
+        else:
+            words = argv(spec, environ=self._environ)
+        return windows_line(words) if sys.platform == "win32" else words
 
 
 async def _abandon(upstream: Upstream | None) -> None:
@@ -170,7 +170,9 @@ def _take_initialize(upstream: Upstream, result: Reply, versions: dict[Era, str 
     found = eras.members(result)
     version = _text(found.get("protocolVersion"))
     if version not in eras.LEGACY_VERSIONS:
-        raise PluginFailed(f"{upstream.spec.name} answered with protocol version {version!r}, which nobody knows")
+        raise PluginFailed(
+            f"{upstream.spec.name} answered with protocol version {version!r}, which nobody knows"
+        )
     versions[Era.LEGACY] = version
     upstream.era = Era.LEGACY
     _describe(upstream, found, found.get("serverInfo"))
@@ -202,7 +204,9 @@ def _take_discover(
 
 def _describe(upstream: Upstream, found: eras.Members, info: Raw | None) -> None:
     upstream.listing = Listing(
-        info=Raw(bytes(info)) if info is not None else Raw(_encode({"name": upstream.spec.name, "version": ""})),
+        info=Raw(bytes(info))
+        if info is not None
+        else Raw(_encode({"name": upstream.spec.name, "version": ""})),
         capabilities={key: Raw(bytes(value)) for key, value in _object(found.get("capabilities")).items()},
         instructions=_text(found.get("instructions")),
     )

@@ -24,7 +24,7 @@ from broker.model import Era, Kind, Listing, Spec
 from broker.runtimes.plugin_log import PluginLog
 from broker.stream import FdStream
 from broker.wire import eras
-from broker.wire.framing import Lines
+from broker.wire.framing import LARGE, Lines
 from broker.wire.peer import Asked, Peer, Told, Unreadable
 
 log = logging.getLogger("broker.upstream")
@@ -75,7 +75,9 @@ class Upstream:
         )
         self._stderr = FdStream(child.stderr, child.stderr)
         self._stderr.start(self._log.write, lambda: None)
-        child.exited.add_done_callback(lambda _: asyncio.get_running_loop().call_later(EXIT_NEWS, self.link.close))
+        child.exited.add_done_callback(
+            lambda _: asyncio.get_running_loop().call_later(EXIT_NEWS, self.link.close)
+        )
         self.link.start()
 
     async def call(self, call: Call) -> Reply:
@@ -130,7 +132,7 @@ class Upstream:
 
     async def lists(self, kinds: set[Kind] | None = None) -> Listing:
         """What it shows now; lists not in `kinds` are the ones it showed before."""
-        wanted = [kind for kind in LISTS if kinds is None or kind in kinds]
+        wanted: list[Kind] = [kind for kind in LISTS if kinds is None or kind in kinds]
         found = await asyncio.gather(*(self._list(kind) for kind in wanted))
         self.listing = msgspec.structs.replace(self.listing, **dict(zip(wanted, found, strict=True)))
         return self.listing
@@ -164,7 +166,8 @@ class Upstream:
                 ("promptsListChanged", "prompts"),
                 ("resourcesListChanged", "resources"),
             )
-            if b'"listChanged":true' in bytes(self.listing.capabilities.get(kind, Raw(b""))).replace(b" ", b"")
+            if b'"listChanged":true'
+            in bytes(self.listing.capabilities.get(kind, Raw(b""))).replace(b" ", b"")
         }
         if self.era is Era.MODERN and wanted:
             self._listen(wanted)
@@ -214,14 +217,14 @@ class Upstream:
                 meta = eras.modern_meta(meta, identity.info, identity.capabilities, call.log_level)
         if token:
             meta = {**(meta or {}), "progressToken": Raw(b"%d" % token)}
-        if meta is None:
-            return _encode(call.params)
-        return _encode({**call.params, "_meta": Raw(_encode(meta))})
+        return _joined(call.params if meta is None else {**call.params, "_meta": Raw(_encode(meta))})
 
     def _error(self, call: Call, error: RemoteError) -> BrokerError:
         if self.era is call.identity.era:
             return error
-        return eras.modern_error(error) if self.era is Era.LEGACY else eras.legacy_error(self.spec.name, error)
+        return (
+            eras.modern_error(error) if self.era is Era.LEGACY else eras.legacy_error(self.spec.name, error)
+        )
 
     async def _list(self, kind: Kind) -> list[Raw]:
         method, member, capability = LISTS[kind]
@@ -244,7 +247,12 @@ class Upstream:
             params = {"cursor": cursor}
         kept = [Raw(bytes(item)) for item in found if _named(kind, item)]
         if len(kept) < len(found):
-            log.warning("%s shows %d %s without a name; they are left out", self.spec.name, len(found) - len(kept), kind)
+            log.warning(
+                "%s shows %d %s without a name; they are left out",
+                self.spec.name,
+                len(found) - len(kept),
+                kind,
+            )
         return kept
 
     def _listen(self, notifications: dict[str, Any]) -> int:
@@ -286,7 +294,9 @@ class Upstream:
         call = self._current()
         if call is None:
             self._host.logged(told.params)
-        elif call.identity.era is Era.LEGACY or call.log_level is not None:  # modern: only if it was asked for
+        elif (
+            call.identity.era is Era.LEGACY or call.log_level is not None
+        ):  # modern: only if it was asked for
             call.caller.tell(told.method, told.params)
 
     def _progress(self, params: Raw) -> None:
@@ -316,6 +326,17 @@ class Upstream:
         if self.serving:
             self._host.ended(error)
         await self.stop(grace=0.5)
+
+
+def _joined(members: eras.Members) -> bytes:
+    """An object of undecoded members. The encoder's buffer grows by copying, so a large one is joined by hand."""
+    if sum([len(memoryview(value)) for value in members.values()]) < LARGE:
+        return _encode(members)
+    parts: list[bytes | memoryview] = []
+    for key, value in members.items():
+        parts += (b",", _encode(key), b":", memoryview(value))
+    parts[0] = b"{"
+    return b"".join((*parts, b"}"))
 
 
 def _named(kind: Kind, item: Raw) -> bool:

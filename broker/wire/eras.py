@@ -28,7 +28,14 @@ SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 _ENVELOPE = (VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL)
 
 CACHEABLE = frozenset(
-    {"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read", "server/discover"}
+    {
+        "tools/list",
+        "prompts/list",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "server/discover",
+    }
 )
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
@@ -43,7 +50,9 @@ def members(value: bytes | Raw) -> Members:
     return _members(value)
 
 
-def modern_meta(meta: Members | None, info: Raw, capabilities: Mapping[str, Raw], level: str | None) -> Members:
+def modern_meta(
+    meta: Members | None, info: Raw, capabilities: Mapping[str, Raw], level: str | None
+) -> Members:
     """A legacy request's `_meta` with the envelope a modern server requires."""
     return {
         **(meta or {}),

@@ -1,0 +1,139 @@
+"""`broker list`: every plugin, what is known of it, and what is wrong. What is known is not started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from msgspec import Struct
+
+from broker.cli.learning import learn
+from broker.cli.screen import first_line, plain, say_failure, say_problems
+from broker.cli.terminal import Terminal
+from broker.core.router import Router
+from broker.model import Era, Problem, Settings, Spec
+
+
+class Failure(Struct, frozen=True):
+    """Why a plugin could not be started."""
+
+    error: str
+    message: str
+    hint: str
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One plugin in the list; the keys are those of `--json`."""
+
+    name: str
+    state: str  # known, started (it was met by this command), failed, disabled
+    mcp: dict[
+        Era, str | None
+    ]  # the versions it speaks, as far as anyone asked; null: it does not speak the era
+    version: str
+    tools: int | None  # as clients see them
+    hidden: int  # tools that a filter or a clash of names hides
+    confined: bool
+    source: str
+    failure: Failure | None = None
+
+
+async def show(core: Router, found: Settings, *, as_json: bool) -> int:
+    """Print the list; the exit code."""
+    started = await learn(core, Terminal(), core.plugins)
+    rows = [_row(core, spec, started) for spec in found.plugins]
+    problems = [*found.problems, *core.catalog.problems()]
+    if as_json:
+        click.echo(
+            msgspec.json.format(msgspec.json.encode({"plugins": rows, "problems": problems}), indent=2)
+        )
+    else:
+        _say_rows(rows, problems)
+    return 0
+
+
+def _row(core: Router, spec: Spec, started: Sequence[str]) -> Row:
+    plugin = core.plugins.get(spec.name)
+    listing = plugin.listing if plugin else None
+    failure = plugin.failure if plugin else None
+    shown = sum(entry.plugin == spec.name for entry in core.catalog.entries("tools"))
+    return Row(
+        name=spec.name,
+        state=_state(plugin is not None, listing is not None, spec.name in started),
+        mcp=dict(listing.versions) if listing else {},
+        version=_version(spec, listing.info if listing else None),
+        tools=shown if listing else None,
+        hidden=len(listing.tools) - shown if listing else 0,
+        confined=False,  # nothing confines a subprocess yet, whatever its manifest asks for
+        source=spec.source,
+        failure=Failure(failure.name, str(failure), failure.hint) if failure else None,
+    )
+
+
+def _state(enabled: bool, known: bool, started: bool) -> str:
+    if not enabled:
+        return "disabled"
+    if not known:
+        return "failed"
+    return "started" if started else "known"
+
+
+def _version(spec: Spec, info: Any) -> str:
+    """The server's own word, else its manifest's."""
+    try:
+        return str(msgspec.json.decode(info, type=dict[str, Any])["version"]) if info else spec.version
+    except (msgspec.MsgspecError, KeyError):
+        return spec.version
+
+
+def _say_rows(rows: list[Row], problems: list[Problem]) -> None:
+    if rows:
+        _say_table(rows)
+    else:
+        click.echo("Nothing is configured. Name servers in config.toml, or give --mcp-config FILE.")
+    for row in rows:
+        if row.failure is not None:
+            click.echo()
+            say_failure(row.name, row.failure.message, row.failure.hint)
+    if problems:
+        click.secho(
+            f"\n{len(problems)} problem{'s' * (len(problems) > 1)} in the configuration",
+            fg="yellow",
+            bold=True,
+        )
+        say_problems(problems)
+
+
+def _say_table(rows: list[Row]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from broker.cli.screen import console
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("name", "state", "MCP", "version"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("tools", justify="right")
+    table.add_column("confined")
+    table.add_column("source", overflow="fold")
+    for row in rows:
+        style = {"failed": "red", "disabled": "dim", "started": "green"}.get(row.state)
+        table.add_row(*_cells(row), style=style)
+    console().print(table)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    spoken = ", ".join(sorted(version for version in row.mcp.values() if version))
+    tools = "" if row.tools is None else str(row.tools)
+    if row.hidden:
+        tools += f" of {(row.tools or 0) + row.hidden}"
+    confined = "yes" if row.confined else "no"
+    return row.name, row.state, spoken, first_line(row.version), tools, confined, _short(row.source)
+
+
+def _short(path: str) -> str:
+    home = str(Path.home())
+    return plain("~" + path[len(home) :] if path.startswith(home + "/") else path)

@@ -1,0 +1,70 @@
+"""What the demo works with: a configuration of its own in a folder of its own, and brokers started on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+from tests.servers import BY_NAME, PLUGINS, mcp_servers_json
+
+REAL = ("time", "calculator", "timeserver", "everything", "filesystem", "memory", "sequential-thinking")
+BUNDLED = ("greet-bin", "greet-js", "greet-py", "greet-ts")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A folder with a config.toml of plugin folders and an mcpServers file of published servers."""
+
+    folder: Path
+
+    def write(self) -> None:
+        tables = [f"[plugins.{name}]\npath = {json.dumps(str(PLUGINS / name))}\n" for name in BUNDLED]
+        (self.folder / "config.toml").write_text("\n".join(tables))
+        servers = mcp_servers_json(REAL, self.folder / "homes")
+        (self.folder / "servers.json").write_text(json.dumps(servers, indent=2))
+
+    def calls(self) -> dict[str, dict[str, Any]]:
+        """One call for each server: the tool's name as clients see it, and its arguments."""
+        greetings = {f"{name}__greet": {"name": "world"} for name in BUNDLED}
+        return greetings | {f"{name}__{BY_NAME[name].tool}": BY_NAME[name].arguments for name in REAL}
+
+    @property
+    def log(self) -> Path:
+        """Where the brokers' stderr goes."""
+        return self.folder / "broker.log"
+
+    @asynccontextmanager
+    async def broker(self) -> AsyncIterator[tuple[Client, psutil.Process]]:
+        """A new broker, with the official SDK's client connected to it."""
+        options = ["--config", str(self.folder / "config.toml")]
+        options += ["--mcp-config", str(self.folder / "servers.json")]
+        env = {**os.environ, "BROKER_HOME": str(self.folder / "home")}
+        command = StdioServerParameters(
+            command=sys.executable, args=["-m", "broker", "mcp", *options], env=env, cwd=self.folder
+        )
+        before = {child.pid for child in psutil.Process().children()}
+        with self.log.open("a") as log:
+            async with Client(stdio_client(command, errlog=log)) as client:
+                [process] = [child for child in psutil.Process().children() if child.pid not in before]
+                yield client, process
+
+
+def servers_of(broker: psutil.Process) -> list[psutil.Process]:
+    """The processes the broker started itself."""
+    return broker.children()
+
+
+def server_of(broker: psutil.Process, name: str) -> psutil.Process:
+    """The process of one bundled plugin."""
+    [found] = [child for child in servers_of(broker) if any(name in word for word in child.cmdline())]
+    return found

@@ -1,0 +1,125 @@
+"""The rules of the house that a machine can keep."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import broker
+from broker import errors
+from broker.errors import BrokerError
+
+ROOT = Path(__file__).resolve().parent.parent
+HOUSE = ROOT / "broker"
+MAX_LINES = 600
+
+# room -> the rooms it may import from; everybody may use errors and model.
+FLOORS: dict[str, set[str]] = {
+    "errors": set(),
+    "model": set(),
+    "wire": set(),
+    "stream": set(),
+    "link": {"wire", "stream"},
+    "confine": set(),
+    "core": {"wire"},
+    "runtimes": {"wire", "stream", "link", "core", "confine"},
+    "faces": {"wire", "stream", "link", "core"},
+    "app": {"wire", "stream", "core", "runtimes", "faces"},
+    "cli": {"app", "core", "runtimes", "wire"},
+}
+
+
+def sources(*folders: Path) -> list[Path]:
+    return sorted(
+        path
+        for folder in folders
+        for suffix in ("*.py", "*.ts", "*.mjs", "*.js")
+        for path in folder.rglob(suffix)
+        if not {"node_modules", ".venv"} & set(path.parts)
+    )
+
+
+def room(path: Path) -> str:
+    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The rooms a file imports from."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            if name.startswith("broker."):
+                yield name.split(".")[1]
+
+
+@pytest.mark.parametrize("path", sources(HOUSE), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_only_from_rooms_below_it(path: Path) -> None:
+    if room(path) in ("__init__", "__main__"):
+        return
+    allowed = FLOORS[room(path)] | {"errors", "model", room(path)}
+    assert set(imported(path)) <= allowed
+
+
+def test_every_room_has_its_floor() -> None:
+    rooms = {room(path) for path in sources(HOUSE)} - {"__init__", "__main__"}
+    assert rooms == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", sources(HOUSE, ROOT / "tests"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_is_longer_than_can_be_read(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("path", sources(HOUSE), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text("utf-8")))
+
+
+def test_only_the_stdio_face_touches_the_wire_of_the_process() -> None:
+    owned = re.compile(r"sys\.(stdin|stdout)\b|\bprint\(|os\.(dup2?|write|read)\([01]\b")
+    people = {HOUSE / "faces" / "stdio.py", *(HOUSE / "cli").rglob("*.py")}  # a person's terminal is theirs
+    guilty = [path for path in sources(HOUSE) if path not in people and owned.search(path.read_text("utf-8"))]
+    assert guilty == []
+
+
+def test_processes_are_started_in_one_file() -> None:
+    starting = re.compile(
+        r"\bsubprocess\.(Popen|run|call|check_\w+)|create_subprocess|os\.(exec|spawn|fork|system|posix_spawn)"
+    )
+    guilty = {path for path in sources(HOUSE) if starting.search(path.read_text("utf-8"))}
+    assert guilty == {HOUSE / "confine" / "tree.py"}
+
+
+def failures(kind: type[BrokerError] = BrokerError) -> list[type[BrokerError]]:
+    return [kind, *(each for child in kind.__subclasses__() for each in failures(child))]
+
+
+def test_every_error_has_a_name_of_its_own_and_a_way_out() -> None:
+    ours = [kind for kind in failures() if kind.__module__.startswith("broker.")]
+    names = [kind.name for kind in ours]
+    assert len(set(names)) == len(names)
+    assert all(kind.hint.strip() and re.fullmatch(r"[a-z]+(-[a-z]+)*", kind.name) for kind in ours)
+
+
+def test_every_error_is_drawn_in_the_tree_with_its_code() -> None:
+    tree = errors.__doc__ or ""
+    for kind in failures():
+        if kind.__module__ == errors.__name__ and kind is not errors.RemoteError:
+            assert re.search(rf"\b{kind.__name__}\s+{kind.name}\s+{kind.code}\b", tree), kind
+
+
+def test_codes_of_ours_are_told_apart() -> None:
+    codes = [
+        kind.code for kind in failures() if kind.__module__ == errors.__name__ and -32000 < kind.code < 0
+    ]
+    assert len(set(codes)) == len(codes)
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert f'version = "{broker.__version__}"' in (ROOT / "pyproject.toml").read_text("utf-8")
