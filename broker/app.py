@@ -23,9 +23,7 @@ from broker.runtimes.process import ProcessRuntime
 
 log = logging.getLogger("broker")
 
-LAST_GRACE = (
-    0.8  # seconds per step when the broker itself ends; its client kills it after 4 s (the official SDKs)
-)
+LAST_GRACE = 0.8  # seconds per step when the broker itself ends; its client kills it after 4 s (the official SDKs)
 
 
 class Options(Struct, kw_only=True):

@@ -75,9 +75,7 @@ class PretendInstance:
                 release.cancel()
             if not self.alive:
                 raise PluginFailed(f"{self.spec.name} ended")
-        return raw(
-            {"plugin": self.spec.name, "params": {k: json.loads(bytes(v)) for k, v in call.params.items()}}
-        )
+        return raw({"plugin": self.spec.name, "params": {k: json.loads(bytes(v)) for k, v in call.params.items()}})
 
     def die(self) -> None:
         self.alive = False
@@ -118,9 +116,7 @@ class PretendRuntime:
         self.speaks: dict[str, set[Era]] = {}
         self.starting = self.most_starting = 0
 
-    async def start(
-        self, spec: Spec, identity: Identity, known: Listing | None, host: Host
-    ) -> PretendInstance:
+    async def start(self, spec: Spec, identity: Identity, known: Listing | None, host: Host) -> PretendInstance:
         self.starting += 1
         self.most_starting = max(self.most_starting, self.starting)
         try:
@@ -180,9 +176,7 @@ class PretendFace:
 class House:
     """A router over pretended plugins."""
 
-    def __init__(
-        self, *names: str, alone: str | None = None, listings: Listings | None = None, **spec: Any
-    ) -> None:
+    def __init__(self, *names: str, alone: str | None = None, listings: Listings | None = None, **spec: Any) -> None:
         self.runtime = PretendRuntime()
         specs = [Spec(name=name, source="test.json", **spec) for name in names]
         self.router = Router(specs, self.runtime, listings or Listings(None), alone=alone)

@@ -115,9 +115,7 @@ def test_every_error_is_drawn_in_the_tree_with_its_code() -> None:
 
 
 def test_codes_of_ours_are_told_apart() -> None:
-    codes = [
-        kind.code for kind in failures() if kind.__module__ == errors.__name__ and -32000 < kind.code < 0
-    ]
+    codes = [kind.code for kind in failures() if kind.__module__ == errors.__name__ and -32000 < kind.code < 0]
     assert len(set(codes)) == len(codes)
 
 

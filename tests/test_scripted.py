@@ -30,9 +30,7 @@ def speak(*requests: tuple[str, dict[str, Any]], flags: tuple[str, ...] = ()) ->
     entry = scripted(*flags)
     messages = [{"jsonrpc": "2.0", "id": n, "method": m, "params": p} for n, (m, p) in enumerate(requests)]
     said = "".join(json.dumps(message) + "\n" for message in messages)
-    done = subprocess.run(
-        [entry["command"], *entry["args"]], input=said, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([entry["command"], *entry["args"]], input=said, capture_output=True, text=True, check=False)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
@@ -63,8 +61,7 @@ async def test_the_sdk_client_understands_every_era(era: str, mode: str) -> None
 
 def test_a_modern_server_refuses_a_handshake_and_a_bare_request() -> None:
     codes = [
-        m["error"]["code"]
-        for m in speak(("initialize", INITIALIZE), ("tools/list", {}), flags=("--era", "modern"))
+        m["error"]["code"] for m in speak(("initialize", INITIALIZE), ("tools/list", {}), flags=("--era", "modern"))
     ]
     assert codes == [-32022, -32602]
 

@@ -42,9 +42,7 @@ def cli(verbose: bool) -> None:
 @cli.command()
 @sources
 @click.option("--passthrough", metavar="NAME", help="Offer only this server, under its own names.")
-@click.option(
-    "--max-frame", metavar="SIZE", help="The largest message written to the client; 8MiB if unsaid."
-)
+@click.option("--max-frame", metavar="SIZE", help="The largest message written to the client; 8MiB if unsaid.")
 def mcp(passthrough: str | None, max_frame: str | None, **sources: Any) -> int:
     """Serve an AI client on standard input and output.
 

@@ -68,9 +68,7 @@ def _manifest(path: Path) -> Settings:
         return Settings(problems=[faulty.problem])
     folder = path.parent
     entry = None if manifest.entry is None else str(folder / manifest.entry)
-    spec = Spec(
-        name=manifest.name, source=str(path), command=manifest.command or (), entry=entry, cwd=str(folder)
-    )
+    spec = Spec(name=manifest.name, source=str(path), command=manifest.command or (), entry=entry, cwd=str(folder))
     return Settings(plugins=[spec])
 
 
@@ -92,9 +90,7 @@ def _place(spec: Spec) -> str:
         file = read_toml(path)
     except (OSError, ValueError, Faulty):
         return spec.source
-    kind = next(
-        (kind for kind in ("plugins", "servers") if spec.name in (table(file.data.get(kind)) or {})), None
-    )
+    kind = next((kind for kind in ("plugins", "servers") if spec.name in (table(file.data.get(kind)) or {})), None)
     if kind is None:  # a manifest
         return file.where(["entry" if spec.entry else "command"])
     return file.where([kind, spec.name, "command" if kind == "servers" else "path"])

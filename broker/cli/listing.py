@@ -30,9 +30,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
     name: str
     state: str  # known, started (it was met by this command), failed, disabled
-    mcp: dict[
-        Era, str | None
-    ]  # the versions it speaks, as far as anyone asked; null: it does not speak the era
+    mcp: dict[Era, str | None]  # the versions it speaks, as far as anyone asked; null: it does not speak the era
     version: str
     tools: int | None  # as clients see them
     hidden: int  # tools that a filter or a clash of names hides
@@ -47,9 +45,7 @@ async def show(core: Router, found: Settings, *, as_json: bool) -> int:
     rows = [_row(core, spec, started) for spec in found.plugins]
     problems = [*found.problems, *core.catalog.problems()]
     if as_json:
-        click.echo(
-            msgspec.json.format(msgspec.json.encode({"plugins": rows, "problems": problems}), indent=2)
-        )
+        click.echo(msgspec.json.format(msgspec.json.encode({"plugins": rows, "problems": problems}), indent=2))
     else:
         _say_rows(rows, problems)
     return 0

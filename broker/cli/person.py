@@ -45,9 +45,7 @@ def tools(names: tuple[str, ...], as_json: bool, **sources: Any) -> int:
 @sources
 @click.argument("name")
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option(
-    "--json", "given", metavar="JSON", help="The arguments as a JSON object; @FILE reads a file, - stdin."
-)
+@click.option("--json", "given", metavar="JSON", help="The arguments as a JSON object; @FILE reads a file, - stdin.")
 @click.option("--raw", is_flag=True, help="Print the whole result as JSON.")
 def call(name: str, words: tuple[str, ...], given: str | None, raw: bool, **sources: Any) -> int:
     """Call the tool NAME (as `broker tools` shows it) and print what it answers.

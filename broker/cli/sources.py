@@ -27,9 +27,7 @@ def sources(command: _Command) -> _Command:
             help="A file of MCP servers: mcpServers JSON, or VS Code's mcp.json. May be repeated.",
         ),
         click.option("--strict", is_flag=True, help="Only the --mcp-config files, no config.toml."),
-        click.option(
-            "--concurrency", type=click.IntRange(1, 1024), help="Requests in flight per server; 1 if unsaid."
-        ),
+        click.option("--concurrency", type=click.IntRange(1, 1024), help="Requests in flight per server; 1 if unsaid."),
     ):
         command = option(command)
     return command

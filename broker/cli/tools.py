@@ -40,9 +40,7 @@ def _matching(core: Router, names: Sequence[str], plugins: Iterable[str]) -> lis
     entries = list(core.catalog.entries("tools"))
     for name in names:
         if name not in core.plugins and not any(fnmatchcase(entry.name, name) for entry in entries):
-            failed = next(
-                (core.plugins[each].failure for each in plugins if name.startswith(f"{each}__")), None
-            )
+            failed = next((core.plugins[each].failure for each in plugins if name.startswith(f"{each}__")), None)
             if failed is not None:
                 raise failed
             core.catalog.tool(name)  # raises, with the nearest name

@@ -16,9 +16,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-GRACE = (
-    2.0  # seconds a process has after its stdin closed, and again after SIGTERM (the official SDKs' number)
-)
+GRACE = 2.0  # seconds a process has after its stdin closed, and again after SIGTERM (the official SDKs' number)
 
 
 class Child:

@@ -62,9 +62,7 @@ class Plugin:
     @property
     def lanes(self) -> list[Lane]:
         """Those with an instance, or with one on its way."""
-        return [
-            lane for lane in self._lanes.values() if lane.instance is not None or lane.starting is not None
-        ]
+        return [lane for lane in self._lanes.values() if lane.instance is not None or lane.starting is not None]
 
     async def call(self, call: Call) -> Reply:
         """Run one call when its turn comes."""
@@ -109,9 +107,7 @@ class Plugin:
         known = {**old.versions, **listing.versions} if old else listing.versions
         self.listing = msgspec.structs.replace(listing, versions=known)
         if old is None or _signature(old) != _signature(self.listing):
-            changed: set[Kind] = {
-                kind for kind in kinds if old is None or _bytes(old, kind) != _bytes(listing, kind)
-            }
+            changed: set[Kind] = {kind for kind in kinds if old is None or _bytes(old, kind) != _bytes(listing, kind)}
             self.house.listed(self, self.listing, changed)
 
     async def stop(self, grace: float) -> None:
@@ -224,9 +220,7 @@ class Lane(Host):
             if not call.late:
                 raise
             call.task.uncancel()
-            raise TimedOut(
-                f"{spec.name} did not answer {call.method} within {spec.limits.timeout:g} s"
-            ) from None
+            raise TimedOut(f"{spec.name} did not answer {call.method} within {spec.limits.timeout:g} s") from None
         finally:
             deadlines.end(call)
 

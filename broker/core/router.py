@@ -201,12 +201,7 @@ class Router:
         return plugin
 
     def _instances(self) -> list[Any]:
-        return [
-            lane.instance
-            for plugin in self.plugins.values()
-            for lane in plugin.lanes
-            if lane.instance is not None
-        ]
+        return [lane.instance for plugin in self.plugins.values() for lane in plugin.lanes if lane.instance is not None]
 
     def _unwatch_soon(self, face: Face, plugin: str, own: str) -> None:
         faces = self._watchers[plugin, own]

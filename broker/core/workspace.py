@@ -52,9 +52,7 @@ _TIMEOUTS: dict[str, type[_PluginTimeout | _ServerTimeout]] = {
 }
 
 
-def narrow(
-    workspace: Path, known: Mapping[str, Found], *, own: Path, concurrency: int
-) -> Iterator[Found | Problem]:
+def narrow(workspace: Path, known: Mapping[str, Found], *, own: Path, concurrency: int) -> Iterator[Found | Problem]:
     """The plugins the workspace's file changes, as they are then, and the Problems of its other entries.
 
     `own` is the file of the user's that Problems point to; `concurrency` holds where a plugin says none.
@@ -81,9 +79,7 @@ def _opened(path: Path, workspace: Path) -> Toml:
     return read_toml(path, MAX_BYTES)
 
 
-def _entries(
-    file: Toml, kind: str, known: dict[str, Found], own: Path, concurrency: int
-) -> Iterator[Found | Problem]:
+def _entries(file: Toml, kind: str, known: dict[str, Found], own: Path, concurrency: int) -> Iterator[Found | Problem]:
     entries = table(file.data.get(kind, {}))
     if entries is None:
         yield file.blame(Wrong(f"`{kind}` must be a table of tables: [{kind}.NAME].", keys=[kind]))

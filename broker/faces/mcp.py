@@ -80,6 +80,7 @@ CHANGED: dict[Kind, str] = {
     "templates": "resources",
 }
 PUSHES = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
+RESOURCE_NOT_FOUND = -32002  # MCP before 2026-07-28; then -32602
 _TOLD_TO_MODEL = (PluginFailed, TimedOut, Overloaded, FrameTooLarge)
 
 Answer = Reply | Coroutine[Any, Any, Reply]
@@ -88,9 +89,7 @@ Answer = Reply | Coroutine[Any, Any, Reply]
 class Session:
     """One client on one stream. It is the `Face` the core knows that client by."""
 
-    def __init__(
-        self, router: Router, stream: Stream, *, key: str, max_frame: int, on_end: Callable[[], None]
-    ) -> None:
+    def __init__(self, router: Router, stream: Stream, *, key: str, max_frame: int, on_end: Callable[[], None]) -> None:
         self._router, self._max_frame, self._on_end = router, max_frame, on_end
         self.key = key
         self.title = "a client"
@@ -195,9 +194,7 @@ class Session:
             return self.identity
         if meta is None or eras.VERSION not in meta:
             if method == "server/discover" or (self._is_modern and not self._initialized):
-                raise BadArguments(
-                    f"{method} needs `_meta` with {eras.VERSION} and {eras.CLIENT_CAPABILITIES}"
-                )
+                raise BadArguments(f"{method} needs `_meta` with {eras.VERSION} and {eras.CLIENT_CAPABILITIES}")
             return self.identity
         self._is_modern = True
         key = b"%b%b%b" % tuple(bytes(meta.get(name, b"")) for name in (eras.VERSION, *_WHO))
@@ -206,9 +203,7 @@ class Session:
             self.title = _name(self._modern[1].info)
         return self._modern[1]
 
-    async def _call(
-        self, identity: Identity, method: str, params: eras.Members, meta: eras.Members | None
-    ) -> Reply:
+    async def _call(self, identity: Identity, method: str, params: eras.Members, meta: eras.Members | None) -> Reply:
         call = Call(self, identity, method, params, meta, *_asides(meta))
         if identity.era is Era.LEGACY:
             call.log_level = self._level
@@ -221,6 +216,10 @@ class Session:
                     f"the result of {method} has {len(memoryview(result))} bytes; the limit is {self._max_frame}"
                 )
             return result
+        except NotFound as error:
+            if method == "resources/read" and identity.era is Era.LEGACY:
+                raise RemoteError(RESOURCE_NOT_FOUND, str(error)) from None
+            raise
         except _TOLD_TO_MODEL as error:
             if method != "tools/call":
                 raise
@@ -299,9 +298,7 @@ class Session:
     def _instructions(self) -> str | None:
         known = {name: self._router.catalog.listing(name) for name in self._router.plugins}
         parts = [
-            f"# {name}\n{listing.instructions}"
-            for name, listing in known.items()
-            if listing and listing.instructions
+            f"# {name}\n{listing.instructions}" for name, listing in known.items() if listing and listing.instructions
         ]
         return "\n\n".join(parts)[:MAX_INSTRUCTIONS] or None
 

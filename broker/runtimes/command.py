@@ -192,17 +192,13 @@ class _Search:
 
     def _not_found(self, word: str) -> NoReturn:
         if self._paths.dirname(word):
-            self.missing(
-                f"{word} is not a program that can be run", "Correct `command`, or `chmod +x` the file."
-            )
+            self.missing(f"{word} is not a program that can be run", "Correct `command`, or `chmod +x` the file.")
         install = _INSTALL.get(word.lower().removesuffix(".exe").removesuffix(".cmd"))
         otherwise = "Install it, or write its full path as `command`."
         self.missing(f"{word} is not on the PATH", f"{install or otherwise} If it is installed, {_PATH_HINT}")
 
 
-_PATH_HINT = (
-    "write its full path as `command`: programs started by a desktop see a shorter PATH than a terminal."
-)
+_PATH_HINT = "write its full path as `command`: programs started by a desktop see a shorter PATH than a terminal."
 
 
 def _quoted(word: str) -> str:
@@ -214,9 +210,7 @@ def _quoted(word: str) -> str:
 def _entry(entry: str, search: _Search, node_version: NodeVersion) -> list[str]:
     suffix = os.path.splitext(entry)[1].lower()
     if suffix in _NOT_YET:
-        search.missing(
-            f"the {_NOT_YET[suffix]} runtime is not in this version yet", "Write it in Python or JS."
-        )
+        search.missing(f"the {_NOT_YET[suffix]} runtime is not in this version yet", "Write it in Python or JS.")
     if suffix == ".py":
         return [_python(entry, search), entry]
     if suffix in (".js", ".mjs", ".cjs"):
@@ -251,9 +245,7 @@ def _tsx(entry: str, search: _Search) -> str:
         if os.path.isfile(path):
             return path
     hint = "Update Node.js to 22.18 or later, or run `npm install tsx` in the plugin's folder."
-    return search.on_path("tsx") or search.missing(
-        "this Node.js cannot run TypeScript and there is no tsx", hint
-    )
+    return search.on_path("tsx") or search.missing("this Node.js cannot run TypeScript and there is no tsx", hint)
 
 
 def _program(entry: str, search: _Search) -> list[str]:

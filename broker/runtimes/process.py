@@ -170,9 +170,7 @@ def _take_initialize(upstream: Upstream, result: Reply, versions: dict[Era, str 
     found = eras.members(result)
     version = _text(found.get("protocolVersion"))
     if version not in eras.LEGACY_VERSIONS:
-        raise PluginFailed(
-            f"{upstream.spec.name} answered with protocol version {version!r}, which nobody knows"
-        )
+        raise PluginFailed(f"{upstream.spec.name} answered with protocol version {version!r}, which nobody knows")
     versions[Era.LEGACY] = version
     upstream.era = Era.LEGACY
     _describe(upstream, found, found.get("serverInfo"))
@@ -187,9 +185,7 @@ async def _discover(upstream: Upstream, identity: Identity) -> Reply:
         upstream.meta = None
 
 
-def _take_discover(
-    upstream: Upstream, identity: Identity, result: Reply, versions: dict[Era, str | None]
-) -> bool:
+def _take_discover(upstream: Upstream, identity: Identity, result: Reply, versions: dict[Era, str | None]) -> bool:
     found = eras.members(result)
     offered = msgspec.json.decode(found.get("supportedVersions", Raw(b"[]")), type=list[str])
     if eras.LATEST_MODERN not in offered:
@@ -204,9 +200,7 @@ def _take_discover(
 
 def _describe(upstream: Upstream, found: eras.Members, info: Raw | None) -> None:
     upstream.listing = Listing(
-        info=Raw(bytes(info))
-        if info is not None
-        else Raw(_encode({"name": upstream.spec.name, "version": ""})),
+        info=Raw(bytes(info)) if info is not None else Raw(_encode({"name": upstream.spec.name, "version": ""})),
         capabilities={key: Raw(bytes(value)) for key, value in _object(found.get("capabilities")).items()},
         instructions=_text(found.get("instructions")),
     )

@@ -75,9 +75,7 @@ class Upstream:
         )
         self._stderr = FdStream(child.stderr, child.stderr)
         self._stderr.start(self._log.write, lambda: None)
-        child.exited.add_done_callback(
-            lambda _: asyncio.get_running_loop().call_later(EXIT_NEWS, self.link.close)
-        )
+        child.exited.add_done_callback(lambda _: asyncio.get_running_loop().call_later(EXIT_NEWS, self.link.close))
         self.link.start()
 
     async def call(self, call: Call) -> Reply:
@@ -166,8 +164,7 @@ class Upstream:
                 ("promptsListChanged", "prompts"),
                 ("resourcesListChanged", "resources"),
             )
-            if b'"listChanged":true'
-            in bytes(self.listing.capabilities.get(kind, Raw(b""))).replace(b" ", b"")
+            if b'"listChanged":true' in bytes(self.listing.capabilities.get(kind, Raw(b""))).replace(b" ", b"")
         }
         if self.era is Era.MODERN and wanted:
             self._listen(wanted)
@@ -222,9 +219,7 @@ class Upstream:
     def _error(self, call: Call, error: RemoteError) -> BrokerError:
         if self.era is call.identity.era:
             return error
-        return (
-            eras.modern_error(error) if self.era is Era.LEGACY else eras.legacy_error(self.spec.name, error)
-        )
+        return eras.modern_error(error) if self.era is Era.LEGACY else eras.legacy_error(self.spec.name, error)
 
     async def _list(self, kind: Kind) -> list[Raw]:
         method, member, capability = LISTS[kind]
@@ -294,9 +289,7 @@ class Upstream:
         call = self._current()
         if call is None:
             self._host.logged(told.params)
-        elif (
-            call.identity.era is Era.LEGACY or call.log_level is not None
-        ):  # modern: only if it was asked for
+        elif call.identity.era is Era.LEGACY or call.log_level is not None:  # modern: only if it was asked for
             call.caller.tell(told.method, told.params)
 
     def _progress(self, params: Raw) -> None:

@@ -50,9 +50,7 @@ def members(value: bytes | Raw) -> Members:
     return _members(value)
 
 
-def modern_meta(
-    meta: Members | None, info: Raw, capabilities: Mapping[str, Raw], level: str | None
-) -> Members:
+def modern_meta(meta: Members | None, info: Raw, capabilities: Mapping[str, Raw], level: str | None) -> Members:
     """A legacy request's `_meta` with the envelope a modern server requires."""
     return {
         **(meta or {}),

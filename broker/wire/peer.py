@@ -210,9 +210,7 @@ class Peer:
         if not self._answers_junk:
             return Unreadable(error, None, line)
         known = id is not None and id not in self._owed
-        return Unreadable(
-            error, self._fault(_id_bytes(id) if known and id is not None else None, error), line
-        )
+        return Unreadable(error, self._fault(_id_bytes(id) if known and id is not None else None, error), line)
 
     def _fault(self, id: bytes | None, error: BrokerError) -> Frame:
         fault = Fault(error.code, str(error), UNSET if error.data is None else error.data)

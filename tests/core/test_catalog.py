@@ -16,9 +16,7 @@ from broker.model import Kind, Listing, Spec
 
 
 def listing(**items: list[Any]) -> Listing:
-    raws: dict[str, Any] = {
-        kind: [Raw(json.dumps(item).encode()) for item in found] for kind, found in items.items()
-    }
+    raws: dict[str, Any] = {kind: [Raw(json.dumps(item).encode()) for item in found] for kind, found in items.items()}
     return Listing(capabilities={kind: Raw(b"{}") for kind in items}, **raws)
 
 
@@ -43,9 +41,7 @@ def test_tools_are_listed_by_plugin_and_sorted() -> None:
 
 
 def test_a_definition_is_listed_whole_but_for_its_name() -> None:
-    made = catalog(
-        a=listing(tools=[{"name": "t", "x-unknown": {"k": [1, None]}, "_meta": {"v/k": 1}, "title": "T"}])
-    )
+    made = catalog(a=listing(tools=[{"name": "t", "x-unknown": {"k": [1, None]}, "_meta": {"v/k": 1}, "title": "T"}]))
     assert page(made) == [{"name": "a__t", "x-unknown": {"k": [1, None]}, "_meta": {"v/k": 1}, "title": "T"}]
 
 
@@ -100,9 +96,7 @@ def test_long_names_stay_different() -> None:
         ((("nothing",),), set[str]()),
     ],
 )
-def test_a_filter_decides_list_and_look_up_alike(
-    filters: tuple[tuple[str, ...], ...], passing: set[str]
-) -> None:
+def test_a_filter_decides_list_and_look_up_alike(filters: tuple[tuple[str, ...], ...], passing: set[str]) -> None:
     made = Catalog()
     everything = [{"name": name} for name in ("read", "write", "list")]
     made.put(Spec(name="a", source="test", tools=filters), listing(tools=everything))

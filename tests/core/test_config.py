@@ -291,9 +291,7 @@ def test_long_names_that_begin_alike_stay_different() -> None:
 
 
 def test_claude_vscode_and_zed_files_are_read(house: House) -> None:
-    claude = house.json(
-        {"mcpServers": {"a": {"command": "npx", "args": ["-y", "p"], "alwaysLoad": True}}}, "1"
-    )
+    claude = house.json({"mcpServers": {"a": {"command": "npx", "args": ["-y", "p"], "alwaysLoad": True}}}, "1")
     code = house.json(
         '{ // VS Code\n "inputs": [],\n "servers": {"b": {"type": "stdio", "command": "node",'
         ' "env": {"N": 1, "Z": null}, "dev": {},},}, }',
@@ -360,9 +358,7 @@ def test_variables_are_filled_in(house: House) -> None:
     ],
 )
 @pytest.mark.parametrize("place", ["command", "args", "env", "cwd", "envFile"])
-def test_what_cannot_be_filled_in_is_a_problem_of_that_entry(
-    house: House, text: str, words: str, place: str
-) -> None:
+def test_what_cannot_be_filled_in_is_a_problem_of_that_entry(house: House, text: str, words: str, place: str) -> None:
     value: object = {"args": [text], "env": {"V": text}}.get(place, text)
     settings = house.servers({"bad": {"command": "x", place: value}, "good": {"command": "x"}})
     said = complaint(settings)
@@ -441,9 +437,7 @@ def test_a_wrong_type_anywhere_is_at_most_a_problem(house: House, key: str) -> N
 KEYS = st.sampled_from(["mcpServers", "servers", "context_servers", "command", "args", "env", "a", "timeout"])
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.just("${A}"),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=5), inner, max_size=4)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=5), inner, max_size=4),
     max_leaves=20,
 )
 ENTRY = st.dictionaries(KEYS | st.sampled_from(["cwd", "envFile", "limits", "tools", "url", "type"]), ANY)

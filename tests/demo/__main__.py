@@ -1,4 +1,4 @@
-"""Runs the steps, prints what happened with milliseconds, and exits with 1 if anything was not as it should be."""
+"""Runs the steps, prints what happened and how long it took; exits with 1 if anything went wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from tests.demo.setting import Setting, servers_of
+from tests.demo.setting import Setting
 from tests.demo.steps import Step, Visit
 
 ALL_TOGETHER = 90.0  # seconds; it takes about ten
@@ -25,9 +25,7 @@ class Report:
 
     def __init__(self) -> None:
         self.failures = 0
-        self.table = Table(
-            "step", "ms", "what happened", title="broker on real servers", title_justify="left"
-        )
+        self.table = Table("step", "ms", "what happened", title="broker on real servers", title_justify="left")
         self.table.columns[1].justify = "right"
 
     async def run(self, steps: Iterable[Step]) -> None:
@@ -53,7 +51,7 @@ async def visit(setting: Setting, report: Report, *, first: bool) -> None:
         report.add("start a broker and connect", began, f"MCP {client.protocol_version}")
         steps = Visit(setting, client, broker)
         await report.run(steps.first() if first else steps.second())
-        processes = [broker, *servers_of(broker)]
+        processes = [broker, *broker.children(recursive=True)]
         began = time.monotonic()
     _, alive = psutil.wait_procs(processes, timeout=5)
     what = f"{len(alive)} processes are left" if alive else f"all {len(processes)} processes are gone"
@@ -76,9 +74,7 @@ async def main() -> int:
         if report.failures:
             console.print(f"The broker's own log:\n{setting.log.read_text()}")
     outcome = f"{report.failures} steps FAILED" if report.failures else "Everything happened as it should"
-    console.print(
-        f"{outcome}, in {time.monotonic() - began:.1f} s.", style="red" if report.failures else "green"
-    )
+    console.print(f"{outcome}, in {time.monotonic() - began:.1f} s.", style="red" if report.failures else "green")
     return 1 if report.failures else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ class Setting:
         return self.folder / "broker.log"
 
     @asynccontextmanager
-    async def broker(self) -> AsyncIterator[tuple[Client, psutil.Process]]:
+    async def broker(self) -> AsyncGenerator[tuple[Client, psutil.Process]]:
         """A new broker, with the official SDK's client connected to it."""
         options = ["--config", str(self.folder / "config.toml")]
         options += ["--mcp-config", str(self.folder / "servers.json")]

@@ -78,9 +78,7 @@ class Home:
 class Line:
     """A client that writes and reads lines, and knows nothing it was not told."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, era: str, capabilities: Json, errors: Path
-    ) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, era: str, capabilities: Json, errors: Path) -> None:
         self.process = process
         self.era = era
         self.capabilities = capabilities
@@ -107,17 +105,13 @@ class Line:
 
     def write(self, *messages: Json) -> None:
         """These messages in one write."""
-        self.write_bytes(
-            b"".join(json.dumps({"jsonrpc": "2.0", **each}).encode() + b"\n" for each in messages)
-        )
+        self.write_bytes(b"".join(json.dumps({"jsonrpc": "2.0", **each}).encode() + b"\n" for each in messages))
 
     def write_bytes(self, data: bytes) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(data)
 
-    def request(
-        self, method: str, params: Json | None = None, *, id: Any = None, meta: Json | None = None
-    ) -> Json:
+    def request(self, method: str, params: Json | None = None, *, id: Any = None, meta: Json | None = None) -> Json:
         """A request in the era of this client; without an `id` it gets a new one."""
         if id is None:
             self._last_id += 1
@@ -128,9 +122,7 @@ class Line:
             full["_meta"] = {**envelope, **(meta or {})}
         return {"id": id, "method": method, "params": full}
 
-    def send(
-        self, method: str, params: Json | None = None, *, id: Any = None, meta: Json | None = None
-    ) -> Any:
+    def send(self, method: str, params: Json | None = None, *, id: Any = None, meta: Json | None = None) -> Any:
         """Send a request without waiting; its id."""
         request = self.request(method, params, id=id, meta=meta)
         self.write(request)
@@ -144,9 +136,7 @@ class Line:
 
     # asking
 
-    async def ask(
-        self, method: str, params: Json | None = None, *, id: Any = None, meta: Json | None = None
-    ) -> Json:
+    async def ask(self, method: str, params: Json | None = None, *, id: Any = None, meta: Json | None = None) -> Json:
         """The whole reply to a request."""
         return await self.reply(self.send(method, params, id=id, meta=meta))
 
@@ -179,9 +169,7 @@ class Line:
 
     async def notice(self, method: str, *, after: int = 0) -> Json:
         """The params of the first such notification, from message number `after` on."""
-        found = await self.until(
-            lambda message: message.get("method") == method and "id" not in message, after
-        )
+        found = await self.until(lambda message: message.get("method") == method and "id" not in message, after)
         return found.get("params", {})
 
     async def asked(self, method: str) -> Json:

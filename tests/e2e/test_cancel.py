@@ -17,8 +17,7 @@ async def begun(line: Line, id: int | str, token: int | str = "begun") -> None:
     line.send("tools/call", {"name": "one__forever", "arguments": {}}, id=id, meta={"progressToken": token})
     await line.until(
         lambda message: (
-            message.get("method") == "notifications/progress"
-            and same_id(message["params"]["progressToken"], token)
+            message.get("method") == "notifications/progress" and same_id(message["params"]["progressToken"], token)
         )
     )
 

@@ -31,9 +31,7 @@ def of(line: Line, method: str, id: int | str) -> list[dict[str, object]]:
 class TestLists:
     pytestmark = every_pair
 
-    async def test_a_changed_list_is_told_and_is_the_new_one(
-        self, tmp_path: Path, kind: str, era: str
-    ) -> None:
+    async def test_a_changed_list_is_told_and_is_the_new_one(self, tmp_path: Path, kind: str, era: str) -> None:
         async with opened(home(tmp_path, kind), era) as line:
             if era == "modern":
                 filters = dict.fromkeys(LIST_FLAGS.values(), True)
@@ -54,9 +52,7 @@ class TestLists:
 class TestUpdates:
     pytestmark = every_pair
 
-    async def test_a_subscribed_resource_tells_of_its_updates(
-        self, tmp_path: Path, kind: str, era: str
-    ) -> None:
+    async def test_a_subscribed_resource_tells_of_its_updates(self, tmp_path: Path, kind: str, era: str) -> None:
         async with opened(home(tmp_path, kind), era) as line:
             await line.result("resources/list")
             if era == "legacy":
@@ -82,9 +78,7 @@ class TestUpdates:
 class TestLogs:
     pytestmark = every_pair
 
-    async def test_log_lines_come_from_the_level_that_was_asked_for(
-        self, tmp_path: Path, kind: str, era: str
-    ) -> None:
+    async def test_log_lines_come_from_the_level_that_was_asked_for(self, tmp_path: Path, kind: str, era: str) -> None:
         async with opened(home(tmp_path, kind), era) as line:
             level = {META + "logLevel": "warning"} if era == "modern" else None
             if era == "legacy":
@@ -146,9 +140,7 @@ async def test_one_of_two_listens_that_ends_leaves_the_other(tmp_path: Path) -> 
     async with opened(home(tmp_path, "modern"), "modern") as line:
         await line.result("resources/list")
         for id in ("first", "second"):
-            line.send(
-                "subscriptions/listen", {"notifications": {"resourceSubscriptions": ["demo://a"]}}, id=id
-            )
+            line.send("subscriptions/listen", {"notifications": {"resourceSubscriptions": ["demo://a"]}}, id=id)
         await line.until(lambda _: len(line.notices(ACKNOWLEDGED)) == 2)
         line.cancel("first")
         await line.settled()

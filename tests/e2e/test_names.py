@@ -20,9 +20,7 @@ async def test_names_that_are_not_listed_cannot_be_called(tmp_path: Path, era: s
             assert (await line.error("tools/call", {"name": name, "arguments": {}}))["code"] == -32602
         missing = await line.error("tools/call", {"name": "one__ad", "arguments": {}})
         assert "one__add" in missing["message"]
-        assert (await line.error("prompts/get", {"name": "hello", "arguments": {"name": "x"}}))[
-            "code"
-        ] == -32602
+        assert (await line.error("prompts/get", {"name": "hello", "arguments": {"name": "x"}}))["code"] == -32602
         assert (await line.error("tools/call", {"arguments": {}}))["code"] == -32602
 
 

@@ -61,9 +61,7 @@ async def test_modern_lists_say_how_long_they_keep(tmp_path: Path, kind: str, er
         assert ("ttlMs" in read, "cacheScope" in read) == (era == "modern", era == "modern")
 
 
-async def test_a_result_keeps_structured_content_and_vendor_fields(
-    tmp_path: Path, kind: str, era: str
-) -> None:
+async def test_a_result_keeps_structured_content_and_vendor_fields(tmp_path: Path, kind: str, era: str) -> None:
     async with opened(home(tmp_path, kind), era) as line:
         assert bare(await line.call("one__add", {"a": 2, "b": 3}), era) == {
             "content": [{"type": "text", "text": "5"}],
@@ -103,9 +101,7 @@ async def test_the_server_learns_who_the_client_is(tmp_path: Path, kind: str, er
     assert in_modern == (era == "modern" if era in speaks else speaks == ("modern",))
 
 
-async def test_progress_comes_in_order_with_the_clients_own_token(
-    tmp_path: Path, kind: str, era: str
-) -> None:
+async def test_progress_comes_in_order_with_the_clients_own_token(tmp_path: Path, kind: str, era: str) -> None:
     async with opened(home(tmp_path, kind), era) as line:
         for token in (0, 7, 2**53, "", "7", "tök"):
             begun = len(line.said)
@@ -130,9 +126,7 @@ async def test_resources_are_read_by_name_and_by_template(tmp_path: Path, kind: 
 
 async def test_prompts_and_completions(tmp_path: Path, kind: str, era: str) -> None:
     async with opened(home(tmp_path, kind), era) as line:
-        prompt = bare(
-            await line.result("prompts/get", {"name": "one__hello", "arguments": {"name": "Ann"}}), era
-        )
+        prompt = bare(await line.result("prompts/get", {"name": "one__hello", "arguments": {"name": "Ann"}}), era)
         assert prompt["messages"][0]["content"]["text"] == "Say hello to Ann"
         assert (await line.error("prompts/get", {"name": "one__hello"}))["code"] == -32602
         by_prompt = {
@@ -154,7 +148,5 @@ async def test_a_paged_list_arrives_whole(tmp_path: Path, kind: str, era: str) -
     async with opened(paged, era) as line:
         listed = await line.result("tools/list")
         assert "nextCursor" not in listed
-        assert {tool["name"] for tool in listed["tools"]} == {
-            f"one__{tool['name']}" for tool in SHOWN["tools"]
-        }
+        assert {tool["name"] for tool in listed["tools"]} == {f"one__{tool['name']}" for tool in SHOWN["tools"]}
         assert len(listed["tools"]) == len(SHOWN["tools"])

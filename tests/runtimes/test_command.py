@@ -27,9 +27,7 @@ def spec(*words: str, env: Mapping[str, str] | None = None, **more: Any) -> Spec
     return Spec(name="p", source="config.toml", command=words, env=env or {}, **more)
 
 
-def run(
-    one: Spec, *, platform: str = "linux", version: tuple[int, int] | None = None, **more: Any
-) -> list[str]:
+def run(one: Spec, *, platform: str = "linux", version: tuple[int, int] | None = None, **more: Any) -> list[str]:
     more.setdefault("environ", {"PATH": "/bin", "COMSPEC": r"C:\Windows\System32\cmd.exe"})
     return argv(one, platform=platform, node_version=lambda _: version, **more)
 
@@ -108,9 +106,7 @@ def test_python_runs_on_the_plugins_own_environment_if_it_has_one(tmp_path: Path
     assert run(one) == [str(tmp_path / ".venv/bin/python"), one.entry]
 
 
-def test_python_of_an_environment_is_elsewhere_on_windows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_python_of_an_environment_is_elsewhere_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = f"{tmp_path}\\.venv\\Scripts\\python.exe"
     monkeypatch.setattr(os.path, "isfile", own.__eq__)
     one = entry(tmp_path, "plugin.py")
@@ -132,17 +128,13 @@ def test_javascript_runs_on_node(tmp_path: Path, name: str) -> None:
         *(((23, 0), ["--experimental-strip-types"]), ((23, 5), ["--experimental-strip-types"])),
     ],
 )
-def test_typescript_runs_on_a_node_that_takes_it(
-    tmp_path: Path, version: tuple[int, int], flags: list[str]
-) -> None:
+def test_typescript_runs_on_a_node_that_takes_it(tmp_path: Path, version: tuple[int, int], flags: list[str]) -> None:
     one = entry(tmp_path, "a.ts")
     assert run(one, version=version, which=which(node="/n/node")) == ["/n/node", *flags, one.entry]
 
 
 @pytest.mark.parametrize("version", [None, (20, 19), (22, 5)])
-def test_typescript_runs_on_the_nearest_tsx_with_an_older_node(
-    tmp_path: Path, version: tuple[int, int] | None
-) -> None:
+def test_typescript_runs_on_the_nearest_tsx_with_an_older_node(tmp_path: Path, version: tuple[int, int] | None) -> None:
     folder = tmp_path / "in" / "plugin"
     folder.mkdir(parents=True)
     one = entry(folder, "a.ts")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ CUTS = st.lists(st.integers(0, 400), max_size=12)
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     """`data` cut at the given places."""
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
 @given(BODIES, CUTS)

@@ -151,9 +151,7 @@ def test_a_repeated_key_in_the_payload_is_the_payloads_business() -> None:
 
 
 def test_spaces_unknown_members_and_any_order_are_fine() -> None:
-    event = one(
-        server(), b' { "params" : {"id": 2} , "x":[1], "method":"m" , "id" : 5,"jsonrpc" : "2.0" } \r\n'
-    )
+    event = one(server(), b' { "params" : {"id": 2} , "x":[1], "method":"m" , "id" : 5,"jsonrpc" : "2.0" } \r\n')
     assert isinstance(event, Asked) and event.id == 5
 
 
@@ -243,7 +241,5 @@ def test_no_bytes_whatsoever_make_a_peer_raise(data: bytes) -> None:
 def test_no_json_whatsoever_makes_a_peer_raise(value: Any) -> None:
     peer = server()
     peer.receive(json.dumps(value).encode() + b"\n")
-    peer.receive(
-        json.dumps({"jsonrpc": "2.0", **value} if isinstance(value, dict) else value).encode() + b"\n"
-    )
+    peer.receive(json.dumps({"jsonrpc": "2.0", **value} if isinstance(value, dict) else value).encode() + b"\n")
     assert isinstance(one(peer, request(12345)), Asked)
