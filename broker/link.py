@@ -3,7 +3,7 @@
 Rule 1: one place turns an exception into an error on the wire: `_settle`.
 Rule 2: a request whose handler answers at once gets no task; one that waits gets exactly one.
 Rule 3: a caller that stops waiting (cancelled or timed out) tells the other side, once, and a late answer is dropped.
-Rule 4: when the conversation ends every caller is woken and every running handler is cancelled.
+Rule 4: when the other side ends, every caller is woken; what still runs for it may finish within `linger`.
 """
 
 from __future__ import annotations
@@ -57,20 +57,22 @@ class Link:
         on_end: Callable[[], None],
         on_junk: Callable[[Unreadable], None] | None = None,
         dialect: Dialect = MCP,
+        linger: float = 0,
+        on_far_end: Callable[[], None] | None = None,
     ) -> None:
+        self._linger, self._on_far_end = linger, on_far_end
         self._peer, self._stream, self._dialect = peer, stream, dialect
         self._on_ask, self._on_tell, self._on_end, self._on_junk = on_ask, on_tell, on_end, on_junk
         self._waiters: dict[Id, asyncio.Future[Reply]] = {}
         self._running: dict[Id, tuple[asyncio.Task[None], Coroutine[Any, Any, Reply]]] = {}
         self._loop = asyncio.get_running_loop()
-        self._paused = False
+        self._paused = self._closed = False
         self.open = True
-        self.heard = False  # whether anything at all arrived
 
     def start(self) -> None:
         """Begin to read."""
         self._stream.on_drained = self._drained
-        self._stream.start(self._receive, self._ended)
+        self._stream.start(self._receive, self._far_end)
 
     @property
     def unsent(self) -> int:
@@ -104,15 +106,22 @@ class Link:
 
     def close(self) -> None:
         """End the conversation. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._far_end()
+        for key in list(self._running):
+            self._stop(key)
+        self._peer.hang_up()
         self._stream.close()
+        self._on_end()
 
     def _receive(self, data: bytes) -> None:
-        self.heard = True
         try:
             events = self._peer.receive(data)
         except WireError as error:
             log.warning("hanging up: %s", error)
-            self._stream.close()
+            self.close()
             return
         for event in events:
             self._dispatch(event)
@@ -161,6 +170,8 @@ class Link:
             self._settle(asked, error)
         finally:
             self._running.pop(asked.id, None)
+            if not self.open and not self._running:
+                self.close()
 
     def _settle(self, asked: Asked, error: Exception) -> None:
         if not isinstance(error, BrokerError):
@@ -209,16 +220,21 @@ class Link:
             coroutine.close()  # it was never entered, and now it never will be
         task.cancel()
 
-    def _ended(self) -> None:
+    def _far_end(self) -> None:
+        """The other side says nothing more."""
+        if not self.open:
+            return
         self.open = False
-        self._peer.hang_up()
         for waiter in self._waiters.values():
             if not waiter.done():
                 _fail(waiter, Closed("the connection is closed"))
         self._waiters.clear()
-        for key in list(self._running):
-            self._stop(key)
-        self._on_end()
+        if self._on_far_end is not None:
+            self._on_far_end()
+        if self._running and self._linger:
+            self._loop.call_later(self._linger, self.close)
+        else:
+            self.close()
 
 
 def _fail(waiter: asyncio.Future[Reply], error: BrokerError) -> None:

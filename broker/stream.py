@@ -4,7 +4,7 @@ A stream of anyio or asyncio on top of them costs 35 us a call more, so the hot 
 
 Rule 1: one writer. Frames are queued whole and written in order, together, once per turn of the loop.
 Rule 2: what the other side does not read is counted (`unsent`), so that whoever fills it can stop.
-Rule 3: `on_end` is called exactly once, whoever ends it.
+Rule 3: `on_end` is called once, when the other side has ended; we may still write until `close`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class FdStream:
         self._in, self._out = read_fd, write_fd
         self._loop = asyncio.get_running_loop()
         self._queue: list[Buffer] = []
-        self._scheduled = self._writing = self._ended = False
+        self._scheduled = self._writing = self._ended = self._closed = False
         self._pollable = True
         self._on_end: Callable[[], None] = _nothing
         self.unsent = 0
@@ -63,7 +63,7 @@ class FdStream:
 
     def send(self, *buffers: Buffer) -> None:
         """Queue one frame, in as many buffers as it comes; it is written at the end of this turn of the loop."""
-        if self._ended:
+        if self._out < 0:
             return
         self._queue += buffers
         for buffer in buffers:
@@ -89,20 +89,29 @@ class FdStream:
             self._loop.remove_writer(self._out)
         fd, self._out = self._out, -1
         if fd != self._in:
+            os.set_blocking(fd, True)
             os.close(fd)
         self._queue.clear()
         self._writing = False
 
     def close(self) -> None:
         """End both directions. Safe to call twice."""
-        if self._ended:
+        if self._closed:
             return
         self._flush()
+        self._end()
+        self._closed = True
+        self.close_output()
+        os.set_blocking(self._in, True)  # the description may be a terminal's, shared with others
+        os.close(self._in)
+
+    def _end(self) -> None:
+        """The other side says nothing more, or hears nothing more."""
+        if self._ended:
+            return
         self._ended = True
         if self._pollable:
             self._loop.remove_reader(self._in)
-        self.close_output()
-        os.close(self._in)
         self._on_end()
 
     def _readable(self) -> None:
@@ -115,12 +124,12 @@ class FdStream:
         if data:
             self._on_data(data)
         else:
-            self.close()
+            self._end()
 
     def _read_file(self) -> None:
         while data := os.read(self._in, READ):
             self._loop.call_soon_threadsafe(self._on_data, data)
-        self._loop.call_soon_threadsafe(self.close)
+        self._loop.call_soon_threadsafe(self._end)
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -133,9 +142,10 @@ class FdStream:
                 sent = os.write(self._out, data)
             except (BlockingIOError, InterruptedError):
                 sent = 0
-            except OSError:  # the other side is gone; its end of input tells the rest of the story
-                self._queue.clear()
+            except OSError:  # the other side is gone
+                queue.clear()
                 self.unsent = 0
+                self._loop.call_soon(self._end)
                 return
             self.unsent -= sent
             if sent < len(data):
@@ -172,7 +182,7 @@ class MemoryStream:
         self._other: MemoryStream | None = None
         self._inbox: list[bytes] = []
         self._paused = True
-        self._ended = False
+        self._ended = self._closed = False
         self.unsent = 0
         self.on_drained: Callable[[], None] = _nothing
 
@@ -188,7 +198,7 @@ class MemoryStream:
         self.resume()
 
     def send(self, *buffers: Buffer) -> None:
-        if self._other is not None and not self._ended:
+        if self._other is not None and not self._closed:
             self._other._inbox.append(b"".join(buffers))
             asyncio.get_running_loop().call_soon(self._other._deliver)
 
@@ -200,12 +210,17 @@ class MemoryStream:
         asyncio.get_running_loop().call_soon(self._deliver)
 
     def close(self) -> None:
-        if self._ended:
+        if self._closed:
             return
-        self._ended = True
-        self._on_end()
+        self._closed = True
+        self._end()
         if self._other is not None:
-            asyncio.get_running_loop().call_soon(self._other.close)
+            asyncio.get_running_loop().call_soon(self._other._end)
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._on_end()
 
     def _deliver(self) -> None:
         while self._inbox and not self._paused and not self._ended:

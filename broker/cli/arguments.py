@@ -81,16 +81,16 @@ def read(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     if text == "-":
-        return _parsed(sys.stdin.read(), "standard input")
+        return _parsed(sys.stdin.buffer.read(), "standard input")
     if not text.startswith("@"):
         return _parsed(text, "--json")
     try:
-        return _parsed(Path(text[1:]).read_text("utf-8"), text[1:])
+        return _parsed(Path(text[1:]).read_bytes(), text[1:])
     except OSError as error:
         raise _bad(f"--json {text} cannot be read: {error.strerror}", "Check the path.") from None
 
 
-def _parsed(text: str, where: str) -> dict[str, Any]:
+def _parsed(text: str | bytes, where: str) -> dict[str, Any]:
     try:
         found = table(json.loads(text, parse_constant=_refuse))
     except (ValueError, RecursionError) as error:

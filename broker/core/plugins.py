@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -18,12 +19,13 @@ import msgspec
 from broker.core.deadlines import Deadlines
 from broker.core.ports import Call, Caller, Host, Identity, Instance, Nobody, Reply, Runtime, Unsent
 from broker.core.turns import Turns
-from broker.errors import BrokerError, PluginUnavailable, TimedOut
+from broker.errors import BrokerError, PluginFailed, PluginUnavailable, TimedOut
 from broker.model import KINDS, Era, Kind, Listing, Spec
 
 log = logging.getLogger("broker.plugins")
 
 LONG_WAIT = 5.0  # seconds in line after which the log says, once, what to change
+TRIES = 3  # instances that may end before a call could be written to them
 LEARN_AGAIN = 10.0  # seconds before a plugin that could not be started is tried again for a list
 STARTS = max(4, 2 * (os.cpu_count() or 1))  # at the same time, in the whole broker
 
@@ -132,7 +134,7 @@ class Lane(Host):
 
     async def call(self, call: Call) -> Reply:
         """Run one call when its turn comes. Raises `PluginFailed`, `TimedOut`, `RemoteError`, `Overloaded`."""
-        while True:
+        for _ in range(TRIES):
             if not self.turns.take_now():
                 await self._wait(call)
             instance = self.instance
@@ -143,10 +145,11 @@ class Lane(Host):
                 self._lost(instance)
             finally:
                 self.turns.give_back()
+        raise self.plugin.failure or PluginFailed(f"{self.plugin.spec.name} ends before it can be called")
 
     async def ready(self, identity: Identity, opener: Caller) -> None:
         """Have an instance; its lists are known afterwards. Raises `PluginUnavailable`."""
-        if self.instance is None:
+        if self.instance is None or self.starting is not None:
             await asyncio.shield(self._start_soon(identity, opener))
             if self.instance is None:
                 raise self.plugin.failure or PluginUnavailable(f"{self.plugin.spec.name} ended at its start")
@@ -197,6 +200,9 @@ class Lane(Host):
         log.warning("%s", error)
         self.plugin.failure = error
         self._lost(self.instance)
+
+    def told(self, call: Call | None, method: str, params: Reply) -> None:
+        (self._opener if call is None else call.caller).tell(method, params)
 
     async def ask(self, call: Call | None, method: str, params: Reply) -> Reply:
         caller = self._opener if call is None else call.caller
@@ -249,46 +255,68 @@ class Lane(Host):
         return self.starting
 
     async def _start(self) -> None:
-        plugin = self.plugin
         try:
             if self._stopped:
-                raise PluginUnavailable(f"{plugin.spec.name} is being stopped")
-            async with plugin.starts:
-                instance = await plugin.runtime.start(plugin.spec, self._identity, plugin.listing, self)
-            self.instance = instance
-            await self._begin(plugin, instance)
+                raise PluginUnavailable(f"{self.plugin.spec.name} is being stopped")
+            await self._open()
         except BrokerError as error:
-            plugin.failure = error
-            log.warning("%s (%s)", error, error.hint)
-            self.turns.fail(error)
+            self._failed(error)
         except Exception as error:
-            log.exception("%s could not be started", plugin.spec.name)
-            self.turns.fail(BrokerError(f"{plugin.spec.name} could not be started: {error!r}"))
+            log.exception("%s could not be started", self.plugin.spec.name)
+            self._failed(PluginUnavailable(f"{self.plugin.spec.name} could not be started: {error!r}"))
         finally:
             self.starting = None
 
-    async def _begin(self, plugin: Plugin, instance: Instance) -> None:
-        plugin.opened(self, instance)
-        if plugin.listing is None:
-            plugin.learned(await instance.lists(), set(KINDS))
+    async def _open(self) -> None:
+        """A new instance, ready to be called."""
+        plugin = self.plugin
+        async with plugin.starts:
+            instance = await plugin.runtime.start(plugin.spec, self._identity, plugin.listing, self)
+        self.instance = instance
+        try:
+            async with asyncio.timeout(plugin.spec.limits.start):
+                await self._begin(instance)
+            if self.instance is not instance:
+                raise plugin.failure or PluginUnavailable(f"{plugin.spec.name} ended at its start")
+        except BaseException as error:
+            self.instance = None
+            await instance.stop(0.5)
+            if isinstance(error, TimeoutError):
+                raise PluginUnavailable(f"{plugin.spec.name} does not answer when it is asked for its lists") from None
+            raise
+        self.turns.open()
+
+    async def _begin(self, instance: Instance) -> None:
+        """Learn its lists if nobody knows them, and tell it what its predecessor was told."""
+        self.plugin.opened(self, instance)
+        if self.plugin.listing is None:
+            self.plugin.learned(await instance.lists(), set(KINDS))
         else:
             self.changed(set(KINDS))
-        if plugin.house.log_level is not None:
-            instance.level(plugin.house.log_level)
+        if self.plugin.house.log_level is not None:
+            instance.level(self.plugin.house.log_level)
         for uri in self._watched:
-            await instance.watch(uri)
-        if self.instance is instance:
-            self.turns.open()
+            with suppress(BrokerError):
+                await instance.watch(uri)
+
+    def _failed(self, error: BrokerError) -> None:
+        self.plugin.failure = error
+        log.warning("%s (%s)", error, error.hint)
+        self.turns.fail(error)
 
     async def _refresh(self, instance: Instance) -> None:
         """Ask for its lists again, in turn with the calls."""
         while self._stale and self.instance is instance:
-            await self.turns.take("broker")
+            try:
+                await self.turns.take("broker")
+            except BrokerError:
+                return
             kinds, self._stale = self._stale, set()
             try:
-                self.plugin.learned(await instance.lists(kinds), kinds)
+                async with asyncio.timeout(self.plugin.spec.limits.timeout):
+                    self.plugin.learned(await instance.lists(kinds), kinds)
             except (BrokerError, TimeoutError) as error:
-                log.info("the lists of %s cannot be asked for: %s", self.plugin.spec.name, error)
+                log.info("%s does not answer when it is asked for its lists: %s", self.plugin.spec.name, error)
             finally:
                 self.turns.give_back()
 

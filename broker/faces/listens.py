@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 
@@ -21,6 +22,7 @@ class Listen(Struct):
     id: Id
     kinds: set[str]
     uris: list[str]
+    over: asyncio.Future[None]
 
     def acknowledgement(self, watched: Sequence[str]) -> bytes:
         """The first notice: the part of the request that is honoured."""
@@ -44,8 +46,15 @@ class Listens:
         uris: list[str] = []
         with contextlib.suppress(msgspec.MsgspecError):
             uris = msgspec.json.decode(notifications.get("resourceSubscriptions", Raw(b"[]")), type=list[str])
-        listen = self._open[id] = Listen(id, kinds, uris)
+        over = asyncio.get_running_loop().create_future()
+        listen = self._open[id] = Listen(id, kinds, uris, over)
         return listen
+
+    def end(self) -> None:
+        """End them all in good order: each gets its result."""
+        for listen in self._open.values():
+            if not listen.over.done():
+                listen.over.set_result(None)
 
     def close(self, id: Id) -> None:
         self._open.pop(id, None)

@@ -42,6 +42,7 @@ from broker.wire.peer import Asked, Peer, Told
 log = logging.getLogger("broker.mcp")
 
 LAGGING = 1 << 20  # unsent bytes from which progress and log messages of a client are left out
+LINGER = 1.0  # seconds that calls in flight may go on when the client's side has ended
 SETTLE = 0.05  # seconds in which changes of lists become one notice
 MAX_INSTRUCTIONS = 32 << 10  # characters of all plugins' instructions together
 
@@ -95,13 +96,17 @@ class Session:
         self.title = "a client"
         self.identity = Identity()
         self._modern: tuple[bytes, Identity] = (b"", Identity(era=Era.MODERN))
-        self._initialized = self._is_modern = False
+        self._modern_seen = False  # a request with an envelope came
+        self._opened = False  # `initialize` came
+        self._initialized = False  # and the client said it is ready
         self._level: str | None = None
         self._listens = Listens()
         self._shown: set[Kind] = set()
         self._changed: set[Kind] = set()
         self._notice: asyncio.TimerHandle | None = None
-        self._link = Link(Peer(Lines()), stream, on_ask=self._asked, on_tell=self._told, on_end=self._ended)
+        self._link = Link(
+            Peer(Lines()), stream, on_ask=self._asked, on_tell=self._told, on_end=self._ended, linger=LINGER
+        )
 
     def start(self) -> None:
         """Begin to serve."""
@@ -119,7 +124,7 @@ class Session:
             self._link.tell(method, params)
 
     async def ask(self, method: str, params: Reply) -> Reply:
-        if self._is_modern and not self._initialized:
+        if not self._opened:
             raise NoSuchMethod(f"a client of MCP 2026-07-28 cannot be asked {method} in the middle of a call")
         if PUSHES.get(method, "") not in self.identity.capabilities:
             raise NoSuchMethod(f"{self.title} did not declare that it answers {method}")
@@ -193,10 +198,10 @@ class Session:
         if method == "initialize":
             return self.identity
         if meta is None or eras.VERSION not in meta:
-            if method == "server/discover" or (self._is_modern and not self._initialized):
+            if method == "server/discover" or (self._modern_seen and not self._opened):
                 raise BadArguments(f"{method} needs `_meta` with {eras.VERSION} and {eras.CLIENT_CAPABILITIES}")
             return self.identity
-        self._is_modern = True
+        self._modern_seen = True
         key = b"%b%b%b" % tuple(bytes(meta.get(name, b"")) for name in (eras.VERSION, *_WHO))
         if key != self._modern[0]:
             self._modern = key, _modern_identity(method, meta)
@@ -259,7 +264,7 @@ class Session:
         info = params.get("clientInfo", identity.info)
         self.identity = Identity(Era.LEGACY, version, Raw(bytes(info)), _members(capabilities))
         self.title = _name(info)
-        self._initialized = False
+        self._opened, self._initialized = True, False
         return self._described({"protocolVersion": version}, self.identity, in_meta=False)
 
     def _discover(self, asked: Asked, identity: Identity, params: eras.Members) -> Answer:
@@ -323,7 +328,7 @@ class Session:
         return b"{}"
 
     async def _listen(self, asked: Asked, identity: Identity, params: eras.Members) -> Reply:
-        """Stays open until the client cancels it or leaves; the notices go out meanwhile."""
+        """Stays open until the client cancels it or says nothing more; the notices go out meanwhile."""
         listen = self._listens.open(asked.id, _members(params.get("notifications", Raw(b"{}"))))
         watched: list[str] = []
         try:
@@ -334,8 +339,8 @@ class Session:
                 except BrokerError as error:
                     log.info("%s cannot be watched: %s", uri, error)
             self._link.tell("notifications/subscriptions/acknowledged", listen.acknowledgement(watched))
-            await asyncio.get_running_loop().create_future()
-            raise AssertionError("unreachable: only cancellation ends a listen")
+            await listen.over
+            return listen.notice({"resultType": "complete"})
         finally:
             self._listens.close(asked.id)
             for uri in watched:

@@ -281,9 +281,7 @@ class Upstream:
         elif told.method == "notifications/message":
             self._logged(told)
         elif told.method != "notifications/subscriptions/acknowledged":
-            call = self._current()
-            if call is not None:
-                call.caller.tell(told.method, told.params)
+            self._host.told(self._current(), told.method, told.params)
 
     def _logged(self, told: Told) -> None:
         call = self._current()

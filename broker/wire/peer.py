@@ -213,12 +213,19 @@ class Peer:
         return Unreadable(error, self._fault(_id_bytes(id) if known and id is not None else None, error), line)
 
     def _fault(self, id: bytes | None, error: BrokerError) -> Frame:
-        fault = Fault(error.code, str(error), UNSET if error.data is None else error.data)
+        fault = Fault(error.code, str(error), _explanation(error))
         known = b"" if id is None else b'"id":%b,' % id
         return self._framing.wrap(b'{"jsonrpc":"2.0",%b"error":' % known, _encode(fault), b"}")
 
 
 HEAD_OF_REPLY: Final = 256  # where a request would have said its method
+
+
+def _explanation(error: BrokerError) -> Raw | UnsetType:
+    """The `data` of an error: its own, or for one of ours its name and the way out."""
+    if error.data is not None:
+        return error.data
+    return UNSET if isinstance(error, RemoteError) else Raw(_encode({"name": error.name, "hint": error.hint}))
 
 
 def _read_envelope(line: bytes) -> Envelope:

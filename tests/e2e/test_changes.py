@@ -10,6 +10,7 @@ from tests.e2e.harness import ERAS, KINDS, META, Home, Line, opened, same_id
 
 SUBSCRIPTION = META + "subscriptionId"
 UPDATED = "notifications/resources/updated"
+PAUSE = 150  # milliseconds at the server: longer than the broker gathers changes before it tells
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 LIST_FLAGS = {
     "tools": "toolsListChanged",
@@ -33,20 +34,38 @@ class TestLists:
 
     async def test_a_changed_list_is_told_and_is_the_new_one(self, tmp_path: Path, kind: str, era: str) -> None:
         async with opened(home(tmp_path, kind), era) as line:
+            for what in LIST_FLAGS:
+                assert not any(name.endswith("extra") for name in await line.names(what))
             if era == "modern":
-                filters = dict.fromkeys(LIST_FLAGS.values(), True)
+                filters = {flag: True for flag in LIST_FLAGS.values()}
                 line.send("subscriptions/listen", {"notifications": filters}, id="listen")
                 acknowledged = await line.notice(ACKNOWLEDGED)
                 assert acknowledged == {"notifications": filters, "_meta": {SUBSCRIPTION: "listen"}}
+            await line.text("one__sleep", {"ms": PAUSE})  # what belongs to the start is over
             for what in LIST_FLAGS:
-                assert not any(name.endswith("extra") for name in await line.names(what))
+                so_far = len(line.said)
                 await line.text("one__change", {"what": what})
-                told = await line.notice(f"notifications/{what}/list_changed")
+                told = await line.notice(f"notifications/{what}/list_changed", after=so_far)
                 assert told.get("_meta", {}) == ({SUBSCRIPTION: "listen"} if era == "modern" else {})
                 assert sum(name.endswith("extra") for name in await line.names(what)) == 1
             assert await line.text("one__extra") == "extra"
             read = await line.result("resources/read", {"uri": "demo://extra"})
             assert read["contents"][0]["text"] == "text of demo://extra"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_meeting_a_server_is_no_change_of_a_list(tmp_path: Path, era: str) -> None:
+    """A client that pipelines its openings, as Claude Code does, and gets lists that are complete."""
+    async with opened(home(tmp_path, "dual"), era) as line:
+        if era == "modern":
+            filters = {flag: True for flag in LIST_FLAGS.values()}
+            line.send("subscriptions/listen", {"notifications": filters}, id="listen")
+        asked = [line.send(f"{what}/list") for what in LIST_FLAGS]
+        for each in asked:
+            await line.reply(each)
+        await line.text("one__sleep", {"ms": PAUSE})
+        for what in LIST_FLAGS:
+            assert line.notices(f"notifications/{what}/list_changed") == []
 
 
 class TestUpdates:
