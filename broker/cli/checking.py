@@ -99,5 +99,5 @@ def _place(spec: Spec) -> str:
 def _json_line(text: str, name: str) -> int:
     """Where an object of this name begins; in a name, which is a slug, a dash may stand for anything."""
     pattern = re.escape(name).replace(r"\-", r"[^\"]+")
-    found = re.search(rf'"\W*{pattern}\W*"\s*:\s*\{{', text, re.IGNORECASE)
+    found = re.search(rf'"[^\w"]*{pattern}[^\w"]*"\s*:\s*\{{', text, re.IGNORECASE)
     return text.count("\n", 0, found.start()) + 1 if found else 1

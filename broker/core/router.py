@@ -63,16 +63,12 @@ class Router:
         Returns the result in the era of the caller. Raises `NotFound`, `BadArguments`, `SelfWait`,
         `PluginFailed`, `TimedOut`, `Overloaded`, or the plugin's own `RemoteError`.
         """
-        name = self._address(call)
+        name = self._plugin_of(call)
         if name in call.chain:
             raise SelfWait(f"{' -> '.join((*call.chain, name))}: {name} would wait for itself")
         plugin = self.plugins[name]
         call.chain = (*call.chain, name)
         return await plugin.call(call)
-
-    def knows(self, call: Call) -> None:
-        """Raises `NotFound` if no plugin known so far has the name of `call`."""
-        self._address(msgspec.structs.replace(call, params=dict(call.params)))
 
     def join(self, face: Face) -> None:
         """A client is here."""
@@ -97,6 +93,16 @@ class Router:
         tasks = self.unknown(identity, opener)
         if tasks:
             await asyncio.wait(tasks, timeout=bound)
+
+    async def learned_for(self, call: Call) -> None:
+        """Wait for the lists that may hold the name of `call`, if those known so far do not."""
+        try:
+            self._address(msgspec.structs.replace(call, params=dict(call.params)))
+        except NotFound:
+            if _prefix(call) not in self._unknown:
+                await self.learned(call.identity, call.caller)
+            elif (task := self.plugins[_prefix(call)].learn(call.identity, call.caller)) is not None:
+                await asyncio.wait([task])
 
     async def watch(self, face: Face, uri: str) -> None:
         """Tell `face` when a resource changes. Raises `NotFound` or what its plugin answers."""
@@ -164,6 +170,15 @@ class Router:
 
     # whose a call is
 
+    def _plugin_of(self, call: Call) -> str:
+        try:
+            return self._address(call)
+        except NotFound:
+            plugin = self.plugins.get(_prefix(call))
+            if plugin is not None and plugin.listing is None and plugin.failure is not None:
+                raise plugin.failure from None  # its names are unknown because it cannot be started
+            raise
+
     def _address(self, call: Call) -> str:
         """The plugin a call is for; puts the plugin's own name into its params."""
         find = _ADDRESS.get(call.method)
@@ -223,6 +238,14 @@ def _string(call: Call, member: str) -> str:
         return msgspec.json.decode(call.params[member], type=str)
     except (KeyError, msgspec.MsgspecError):
         raise BadArguments(f"{call.method} needs a string `{member}`") from None
+
+
+def _prefix(call: Call) -> str:
+    """The plugin a name seems to belong to."""
+    try:
+        return _string(call, "name").partition("__")[0]
+    except BadArguments:
+        return ""
 
 
 def _object(call: Call, member: str) -> dict[str, Any]:

@@ -214,7 +214,7 @@ class Session:
             call.log_level = self._level
         try:
             if self._router.unknown(identity, self):
-                await self._find(call)
+                await self._router.learned_for(call)
             result = await self._router.call(call)
             if len(memoryview(result)) > self._max_frame:
                 raise FrameTooLarge(
@@ -229,13 +229,6 @@ class Session:
             if method != "tools/call":
                 raise
             return _tool_failure(error, identity.era)
-
-    async def _find(self, call: Call) -> None:
-        """Wait for plugins never met, if the name may be one of theirs."""
-        try:
-            self._router.knows(call)
-        except NotFound:
-            await self._router.learned(call.identity, self)
 
     def _list(self, identity: Identity, method: str, params: eras.Members) -> Answer:
         if self._router.unknown(identity, self):

@@ -61,7 +61,7 @@ class Upstream:
         self._last_token = 0
         self._watches: dict[str, int] = {}
         self._noise = 0
-        self._death: asyncio.Future[PluginFailed] | None = None
+        self._death: asyncio.Task[PluginFailed] | None = None
         self._stopping = False
         self.serving = False  # until the opening is over its host need not know how it ended
         self._stream = FdStream(child.stdout, child.stdin)
@@ -181,10 +181,12 @@ class Upstream:
     async def death(self) -> PluginFailed:
         """How it ended, in words; waits for the exit code no longer than callers may be kept."""
         if self._death is None:
-            self._death = asyncio.get_running_loop().create_future()
-            await asyncio.wait([self.child.exited], timeout=EXIT_NEWS)
-            self._death.set_result(self._obituary())
+            self._death = asyncio.get_running_loop().create_task(self._mourn())
         return await asyncio.shield(self._death)
+
+    async def _mourn(self) -> PluginFailed:
+        await asyncio.wait([self.child.exited], timeout=EXIT_NEWS)
+        return self._obituary()
 
     def tail(self) -> str:
         """The last lines it printed beside its messages."""

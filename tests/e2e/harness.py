@@ -294,4 +294,12 @@ async def opened(
 async def survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those of `processes` that still run when a moment for the kernel's own work has passed."""
     _, alive = await asyncio.to_thread(psutil.wait_procs, processes, timeout=1.0)
-    return alive
+    return [process for process in alive if runs(process)]
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it is more than an entry nobody has read yet."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

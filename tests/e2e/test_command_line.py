@@ -160,7 +160,7 @@ def test_call_takes_json_and_gives_the_whole_result(shell: Shell, given: str) ->
         (("scripted__add", "--json", "{"), 2, "--json is not JSON"),
         (("scripted__fail",), 1, "scripted failure"),
         (("scripted__error",), 1, "answered with error -32050: scripted error"),
-        (("scripted__die", "code=7"), 3, "exit code 7"),
+        (("modern__die", "code=7"), 3, "exit code 7"),
         (("modern__sample",), 1, "sampling"),
     ],
 )
@@ -308,7 +308,8 @@ tool = lambda name: {"name": name, "inputSchema": {"type": "object"}}
 for line in sys.stdin:
     message = json.loads(line)
     if message["method"] == "initialize":
-        result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "t", "version": "1"}}
+        info = {"name": "twins", "version": "1"}
+        result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info}
     elif message["method"] == "tools/list":
         result = {"tools": [tool("Read"), tool("read")]}
     else:

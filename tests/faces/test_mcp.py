@@ -162,6 +162,19 @@ async def test_a_call_to_a_plugin_never_met_learns_it_first() -> None:
     assert (await client.result("tools/call", name="b__echo"))["plugin"] == "b"
 
 
+async def test_a_call_to_a_plugin_that_cannot_start_says_so_instead_of_no_such_name() -> None:
+    house = House("a", "b")
+    house.runtime.broken.add("b")
+    result = await Client(house).result("tools/call", name="b__echo")
+    assert result["isError"] and "cannot be started" in result["content"][0]["text"]
+
+
+async def test_a_call_waits_for_its_own_plugin_only() -> None:
+    house = House("a", "b")
+    house.runtime.slow.add("b")
+    assert (await Client(house).result("tools/call", name="a__echo"))["plugin"] == "a"
+
+
 async def test_a_cancelled_request_is_never_answered_and_the_plugin_hears_it() -> None:
     house = House("a")
     client = Client(house)
