@@ -159,7 +159,7 @@ class PretendFace:
             raise NoSuchMethod(method)
         return raw(self.answers[method])
 
-    def changed(self, kinds: set[Kind]) -> None:
+    def changed(self, kinds: set[Kind], *, first: bool) -> None:
         self.changes.append(kinds)
 
     def updated(self, uri: str) -> None:

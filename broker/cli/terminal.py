@@ -71,7 +71,7 @@ class Terminal:
         self._clear()
         return _encode(await answer(self.asker, _object(params)))
 
-    def changed(self, kinds: set[Kind]) -> None:
+    def changed(self, kinds: set[Kind], *, first: bool) -> None:
         """The command looks at the lists once."""
 
     def updated(self, uri: str) -> None:

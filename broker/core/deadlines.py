@@ -51,7 +51,7 @@ class Deadlines:
         loop = asyncio.get_running_loop()
         now, self._timer = loop.time(), None
         for call in [call for call in self._calls if call.due <= now]:
-            if call.asking and call.end > now:
+            if call.questions and call.end > now:
                 call.due = min(now + self._calls[call].timeout, call.end)
                 continue
             del self._calls[call]

@@ -19,7 +19,7 @@ import msgspec
 from broker.core.deadlines import Deadlines
 from broker.core.ports import Call, Caller, Host, Identity, Instance, Nobody, Reply, Runtime, Unsent
 from broker.core.turns import Turns
-from broker.errors import BrokerError, PluginFailed, PluginUnavailable, TimedOut
+from broker.errors import BrokerError, Closed, PluginFailed, PluginUnavailable, TimedOut
 from broker.model import KINDS, Era, Kind, Listing, Spec
 
 log = logging.getLogger("broker.plugins")
@@ -33,7 +33,7 @@ STARTS = max(4, 2 * (os.cpu_count() or 1))  # at the same time, in the whole bro
 class House(Protocol):
     """What a plugin tells the rest of the core."""
 
-    def listed(self, plugin: Plugin, listing: Listing, kinds: set[Kind]) -> None: ...
+    def listed(self, plugin: Plugin, listing: Listing, kinds: set[Kind], *, first: bool) -> None: ...
     def updated(self, plugin: Plugin, uri: str) -> None: ...
     def logged(self, params: Reply) -> None: ...
     @property
@@ -58,6 +58,7 @@ class Plugin:
         self.failure: BrokerError | None = None
         self.hinted = False
         self._lanes: dict[Era, Lane] = {}
+        self._served: dict[Era, Era] = {}  # the era that was wanted -> the era it is served in
         self._failed_at = float("-inf")
         self._learning: asyncio.Task[None] | None = None
 
@@ -72,9 +73,9 @@ class Plugin:
 
     def lane(self, era: Era) -> Lane:
         """Where clients of `era` are served: in their own era, unless the server is known not to speak it."""
-        other = Era.MODERN if era is Era.LEGACY else Era.LEGACY
         if self.listing is not None and self.listing.versions.get(era, "?") is None:
-            era = other
+            era = Era.MODERN if era is Era.LEGACY else Era.LEGACY
+        era = self._served.get(era, era)
         lane = self._lanes.get(era)
         if lane is None:
             lane = self._lanes[era] = Lane(self, era)
@@ -99,6 +100,7 @@ class Plugin:
         """An instance answered: from now on it serves the era it was opened in."""
         self.failure = None
         if instance.era is not lane.era and instance.era not in self._lanes:
+            self._served[lane.era] = instance.era
             del self._lanes[lane.era]
             lane.era = instance.era
             self._lanes[instance.era] = lane
@@ -110,7 +112,7 @@ class Plugin:
         self.listing = msgspec.structs.replace(listing, versions=known)
         if old is None or _signature(old) != _signature(self.listing):
             changed: set[Kind] = {kind for kind in kinds if old is None or _bytes(old, kind) != _bytes(listing, kind)}
-            self.house.listed(self, self.listing, changed)
+            self.house.listed(self, self.listing, changed, first=old is None)
 
     async def stop(self, grace: float) -> None:
         """End every instance."""
@@ -208,11 +210,17 @@ class Lane(Host):
         caller = self._opener if call is None else call.caller
         if call is None:
             return await caller.ask(method, params)
-        call.asking += 1
+        question = asyncio.ensure_future(caller.ask(method, params))
+        call.questions.add(question)
         try:
-            return await caller.ask(method, params)
+            return await question
+        except asyncio.CancelledError:
+            question.cancel()
+            if call.task is None or call.task.done() or not call.questions:
+                raise Closed("the call that asked this has ended") from None
+            raise
         finally:
-            call.asking -= 1
+            call.questions.discard(question)
             self.plugin.deadlines.progressed(call)
 
     # its own affairs
@@ -229,6 +237,8 @@ class Lane(Host):
             raise TimedOut(f"{spec.name} did not answer {call.method} within {spec.limits.timeout:g} s") from None
         finally:
             deadlines.end(call)
+            while call.questions:
+                call.questions.pop().cancel()
 
     async def _wait(self, call: Call) -> None:
         if self.instance is None:

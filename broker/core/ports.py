@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import msgspec
 from msgspec import Raw, Struct
 
 from broker.errors import BrokerError, NoSuchMethod
@@ -38,11 +40,8 @@ class Caller(Protocol):
 class Face(Caller, Protocol):
     """A caller that is also told what changes while nobody asks."""
 
-    @property
-    def identity(self) -> Identity: ...
-
-    def changed(self, kinds: set[Kind]) -> None:
-        """The lists of these kinds are no longer what they were."""
+    def changed(self, kinds: set[Kind], *, first: bool) -> None:
+        """The lists of these kinds are no longer what they were; `first`: a plugin was met, it did not change."""
         ...
 
     def updated(self, uri: str) -> None:
@@ -77,7 +76,8 @@ class Call(Struct, eq=False):
     due: float = 0.0  # loop time at which it times out; moved by progress
     end: float = 0.0  # loop time beyond which nothing moves it
     late: bool = False
-    asking: int = 0  # questions to the caller that are open; the clock stands still meanwhile
+    questions: set[asyncio.Future[Reply]] = msgspec.field(default_factory=set[asyncio.Future[Reply]])
+    """To the caller, still open; its clock stands still meanwhile, and they end with it."""
     task: Any = None
 
 

@@ -104,15 +104,14 @@ class Router:
             elif (task := self.plugins[_prefix(call)].learn(call.identity, call.caller)) is not None:
                 await asyncio.wait([task])
 
-    async def watch(self, face: Face, uri: str) -> None:
+    async def watch(self, face: Face, identity: Identity, uri: str) -> None:
         """Tell `face` when a resource changes. Raises `NotFound` or what its plugin answers."""
         plugin, own = self.catalog.resource(uri)
         first = (plugin, own) not in self._watchers
         self._watchers.setdefault((plugin, own), {})[face.key] = uri
         if first:
             try:
-                lane = self.plugins[plugin].lane(face.identity.era)
-                await lane.watch(own, face.identity, face)
+                await self.plugins[plugin].lane(identity.era).watch(own, identity, face)
             except BaseException:
                 self._watchers.pop((plugin, own), None)
                 raise
@@ -151,13 +150,13 @@ class Router:
     def log_level(self) -> str | None:
         return min(self._levels.values(), key=LEVELS.index, default=None)
 
-    def listed(self, plugin: Plugin, listing: Listing, kinds: set[Kind]) -> None:
+    def listed(self, plugin: Plugin, listing: Listing, kinds: set[Kind], *, first: bool) -> None:
         self._unknown.discard(plugin.spec.name)
         self._listings.put(plugin.spec, listing)
         self.catalog.put(plugin.spec, listing)
         if kinds:
             for face in list(self._faces.values()):
-                face.changed(kinds)
+                face.changed(kinds, first=first)
 
     def updated(self, plugin: Plugin, uri: str) -> None:
         for key, shown in list(self._watchers.get((plugin.spec.name, uri), {}).items()):

@@ -135,9 +135,9 @@ class Session:
             self._link.give_up(id)
             raise
 
-    def changed(self, kinds: set[Kind]) -> None:
-        """Tell of changed lists; several changes at once are one notice."""
-        self._changed |= kinds
+    def changed(self, kinds: set[Kind], *, first: bool) -> None:
+        """Tell of changed lists; several changes at once are one notice, and a meeting only changes what was shown."""
+        self._changed |= kinds & self._shown if first else kinds
         if self._notice is None:
             self._notice = asyncio.get_running_loop().call_later(SETTLE, self._tell_changes)
 
@@ -313,7 +313,7 @@ class Session:
         return b"{}"
 
     async def _subscribe(self, asked: Asked, identity: Identity, params: eras.Members) -> Reply:
-        await self._router.watch(self, _required(params, "uri"))
+        await self._watch(identity, _required(params, "uri"))
         return b"{}"
 
     async def _unsubscribe(self, asked: Asked, identity: Identity, params: eras.Members) -> Reply:
@@ -327,7 +327,7 @@ class Session:
         try:
             for uri in listen.uris:
                 try:
-                    await self._router.watch(self, uri)
+                    await self._watch(identity, uri)
                     watched.append(uri)
                 except BrokerError as error:
                     log.info("%s cannot be watched: %s", uri, error)
@@ -339,6 +339,13 @@ class Session:
             for uri in watched:
                 if not self._listens.wants(uri):
                     self._unwatch_soon(uri)
+
+    async def _watch(self, identity: Identity, uri: str) -> None:
+        try:
+            await self._router.watch(self, identity, uri)
+        except NotFound:  # perhaps it is of a plugin never met
+            await self._router.learned(identity, self)
+            await self._router.watch(self, identity, uri)
 
     def _unwatch_soon(self, uri: str) -> None:
         if self._link.open:

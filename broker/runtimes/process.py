@@ -132,6 +132,8 @@ async def _modern_first(upstream: Upstream, identity: Identity, versions: dict[E
             return await _after_probe(upstream, identity, probe, versions)
         try:
             _take_initialize(upstream, await _initialize(upstream, identity), versions)
+            if probe.done() and probe.exception() is not None:
+                versions[Era.MODERN] = None
             return True
         except RemoteError:
             return _take_discover(upstream, identity, await probe, versions)

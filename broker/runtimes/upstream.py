@@ -289,7 +289,7 @@ class Upstream:
         call = self._current()
         if call is None:
             self._host.logged(told.params)
-        elif call.identity.era is Era.LEGACY or call.log_level is not None:  # modern: only if it was asked for
+        elif call.identity.era is Era.LEGACY or _as_severe(told.params, call.log_level):
             call.caller.tell(told.method, told.params)
 
     def _progress(self, params: Raw) -> None:
@@ -330,6 +330,13 @@ def _joined(members: eras.Members) -> bytes:
         parts += (b",", _encode(key), b":", memoryview(value))
     parts[0] = b"{"
     return b"".join((*parts, b"}"))
+
+
+def _as_severe(message: Raw, level: str | None) -> bool:
+    """Whether a log message is one that a modern request asked for; without a level it asked for none."""
+    said = msgspec.json.decode(message, type=dict[str, Any]).get("level")
+    levels = eras.LOG_LEVELS
+    return level in levels and said in levels and levels.index(said) >= levels.index(level)
 
 
 def _named(kind: Kind, item: Raw) -> bool:

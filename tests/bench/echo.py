@@ -37,7 +37,10 @@ def answer(line: bytes) -> bytes:
     end = line.find(b'"', begin + 1)
     if id is None or end < 0:
         raise SystemExit("not a call of this benchmark")
-    return b'{"jsonrpc":"2.0","id":%b,"result":{"content":[{"type":"text","text":%b}]}}\n' % (id[1], line[begin : end + 1])
+    return b'{"jsonrpc":"2.0","id":%b,"result":{"content":[{"type":"text","text":%b}]}}\n' % (
+        id[1],
+        line[begin : end + 1],
+    )
 
 
 def _answer_slowly(message: dict[str, Any]) -> bytes:
@@ -63,12 +66,12 @@ def main() -> None:
     """All lines that came together are answered together."""
     parts: list[bytes] = []
     while data := os.read(0, READ):
-        parts.append(data)
-        if b"\n" not in data:
-            continue
-        lines = b"".join(parts).split(b"\n")
-        parts = [lines.pop()]
-        _write(b"".join([answer(line) for line in lines if line]))
+        first, newline, rest = data.partition(b"\n")
+        parts.append(first)
+        if newline:
+            lines = [b"".join(parts), *rest.split(b"\n")]
+            parts = [lines.pop()]
+            _write(b"".join([answer(line) for line in lines if line]))
 
 
 def _write(data: bytes) -> None:

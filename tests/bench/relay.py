@@ -31,8 +31,8 @@ class Envelope(Struct):
     error: Raw | UnsetType = UNSET
 
 
+Parts = tuple[bytes | Raw, ...]
 _decode = msgspec.json.Decoder(Envelope).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class Relay:
@@ -42,25 +42,29 @@ class Relay:
         self._last = 0
         self._theirs: dict[bytes, Raw] = {}
 
-    def down(self, line: bytes) -> bytes:
-        """A client's message under an id of ours."""
+    def down(self, line: bytes) -> Parts:
+        """A client's request under an id of ours; anything else as it is."""
         message = _decode(line)
-        if message.id is not UNSET and message.method is not UNSET:
-            self._last += 1
-            own = b"%d" % self._last
-            self._theirs[own] = message.id
-            message.id = Raw(own)
-        return _encode(message)
+        if message.id is UNSET or message.method is UNSET:
+            return line, b"\n"
+        self._last += 1
+        own = b"%d" % self._last
+        self._theirs[own] = message.id
+        head = b'{"jsonrpc":"2.0","id":%b,"method":"%b","params":' % (own, message.method.encode())
+        return head, b"{}" if message.params is UNSET else message.params, b"}\n"
 
-    def up(self, line: bytes) -> bytes:
-        """A server's message under the client's id."""
+    def up(self, line: bytes) -> Parts:
+        """A server's reply under the client's id; anything else as it is."""
         message = _decode(line)
-        if message.id is not UNSET and message.method is UNSET:
-            message.id = self._theirs.pop(bytes(message.id))
-        return _encode(message)
+        if message.id is UNSET or message.method is not UNSET:
+            return line, b"\n"
+        id = self._theirs.pop(bytes(message.id))
+        if message.result is not UNSET:
+            return b'{"jsonrpc":"2.0","id":', id, b',"result":', message.result, b"}\n"
+        return b'{"jsonrpc":"2.0","id":', id, b',"error":', b"{}" if message.error is UNSET else message.error, b"}\n"
 
 
-def pump(source: int, sink: int, rewrite: Callable[[bytes], bytes], ended: asyncio.Event) -> None:
+def pump(source: int, sink: int, rewrite: Callable[[bytes], Parts], ended: asyncio.Event) -> None:
     """Send every line of `source` to `sink`, rewritten; lines that came together leave together."""
     parts: list[bytes] = []
 
@@ -70,11 +74,12 @@ def pump(source: int, sink: int, rewrite: Callable[[bytes], bytes], ended: async
             asyncio.get_running_loop().remove_reader(source)
             ended.set()
             return
-        parts.append(data)
-        if b"\n" in data:
-            lines = b"".join(parts).split(b"\n")
+        first, newline, rest = data.partition(b"\n")
+        parts.append(first)
+        if newline:
+            lines = [b"".join(parts), *rest.split(b"\n")]
             parts[:] = [lines.pop()]
-            _write(sink, b"".join([rewrite(line) + b"\n" for line in lines if line]))
+            _write(sink, b"".join([memoryview(part) for line in lines if line for part in rewrite(line)]))
 
     asyncio.get_running_loop().add_reader(source, readable)
 
@@ -85,19 +90,22 @@ def _write(sink: int, data: bytes) -> None:
         view = view[os.write(sink, view) :]
 
 
-async def main(file: Path) -> None:
-    servers = json.loads(file.read_bytes())["mcpServers"]
-    first = next(iter(servers.values()))
-    command = [first["command"], *first["args"]]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+async def serve(server: subprocess.Popen[bytes]) -> None:
+    """Relay until either side ends."""
     assert server.stdin is not None and server.stdout is not None
     relay, ended = Relay(), asyncio.Event()
     pump(0, server.stdin.fileno(), relay.down, ended)
     pump(server.stdout.fileno(), 1, relay.up, ended)
     await ended.wait()
     server.stdin.close()
-    server.wait()
+
+
+def main(file: Path) -> None:
+    first = next(iter(json.loads(file.read_bytes())["mcpServers"].values()))
+    command = [first["command"], *first["args"]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as server:
+        asyncio.run(serve(server))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))

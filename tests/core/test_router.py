@@ -308,8 +308,8 @@ async def test_a_subscription_is_one_upstream_however_many_watch_and_survives_a_
     house.runtime.listings["a"] = tools("echo", "wait", "die", resources=[raw({"uri": "r://1"})])
     await house.known(one)
     house.router.join(two)
-    await house.router.watch(one, "r://1")
-    await house.router.watch(two, "r://1")
+    await house.router.watch(one, one.identity, "r://1")
+    await house.router.watch(two, two.identity, "r://1")
     (first,) = house.runtime.of("a")
     assert first.watching == ["r://1"]
     first.host.updated("r://1")

@@ -67,9 +67,11 @@ async def main() -> int:
     with tempfile.TemporaryDirectory(prefix="broker-demo-") as folder:
         setting = Setting(Path(folder))
         setting.write()
+        status = console.status("starting, calling, cancelling and killing real servers …")
         async with asyncio.timeout(ALL_TOGETHER):
-            await visit(setting, report, first=True)
-            await visit(setting, report, first=False)
+            with status:
+                await visit(setting, report, first=True)
+                await visit(setting, report, first=False)
         console.print(report.table)
         if report.failures:
             console.print(f"The broker's own log:\n{setting.log.read_text()}")

@@ -48,7 +48,7 @@ class Visit:
             tools = (await self._client.list_tools()).tools
             found = {tool.name.partition("__")[0] for tool in tools}
             if found >= ALL:
-                return f"{len(tools)} tools of {len(found)} servers, all started at once"
+                return f"{len(tools)} tools of {len(found)} servers, several starting at a time"
         raise AssertionError(f"these showed nothing: {', '.join(sorted(ALL - found))}")
 
     async def _known_list(self) -> str:

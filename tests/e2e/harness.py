@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,7 +252,7 @@ def same_id(one: Any, other: Any) -> bool:
 @asynccontextmanager
 async def spoken(
     command: str, args: list[str], env: dict[str, str], folder: Path, era: str, capabilities: Json
-) -> AsyncIterator[Line]:
+) -> AsyncGenerator[Line]:
     """Lines to any MCP server, which nobody opened yet."""
     errors = folder / "stderr.txt"
     with errors.open("ab") as stderr:
@@ -283,7 +283,7 @@ async def spoken(
 @asynccontextmanager
 async def opened(
     home: Home, era: str = "legacy", capabilities: Json | None = None, *, initialized: bool = True
-) -> AsyncIterator[Line]:
+) -> AsyncGenerator[Line]:
     """A broker, and the lines to it; a legacy one is initialized."""
     async with spoken(home.command, home.args, home.env, home.folder, era, capabilities or {}) as line:
         if initialized and era == "legacy":

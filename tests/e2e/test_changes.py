@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import ERAS, KINDS, META, Home, Line, opened, same_id
+from tests.servers import scripted
 
 SUBSCRIPTION = META + "subscriptionId"
 UPDATED = "notifications/resources/updated"
@@ -37,7 +38,7 @@ class TestLists:
             for what in LIST_FLAGS:
                 assert not any(name.endswith("extra") for name in await line.names(what))
             if era == "modern":
-                filters = {flag: True for flag in LIST_FLAGS.values()}
+                filters = dict.fromkeys(LIST_FLAGS.values(), True)
                 line.send("subscriptions/listen", {"notifications": filters}, id="listen")
                 acknowledged = await line.notice(ACKNOWLEDGED)
                 assert acknowledged == {"notifications": filters, "_meta": {SUBSCRIPTION: "listen"}}
@@ -58,7 +59,7 @@ async def test_meeting_a_server_is_no_change_of_a_list(tmp_path: Path, era: str)
     """A client that pipelines its openings, as Claude Code does, and gets lists that are complete."""
     async with opened(home(tmp_path, "dual"), era) as line:
         if era == "modern":
-            filters = {flag: True for flag in LIST_FLAGS.values()}
+            filters = dict.fromkeys(LIST_FLAGS.values(), True)
             line.send("subscriptions/listen", {"notifications": filters}, id="listen")
         asked = [line.send(f"{what}/list") for what in LIST_FLAGS]
         for each in asked:
@@ -153,6 +154,19 @@ async def test_two_listens_each_hear_what_they_asked_for(tmp_path: Path) -> None
         assert of(line, UPDATED, "1") == [] and len(of(line, UPDATED, 1)) == 1
         assert len(of(line, "notifications/tools/list_changed", "1")) == 1
         assert of(line, "notifications/tools/list_changed", 1) == []
+
+
+async def test_the_acknowledgement_is_the_first_a_listener_hears(tmp_path: Path) -> None:
+    servers = {"one": KINDS["dual"], "slow": scripted("--era", "dual", "--slow-start", "0.3")}
+    async with opened(Home.of(tmp_path, servers), "modern") as line:
+        asked = [line.send(f"{what}/list") for what in LIST_FLAGS]
+        wanted = {**dict.fromkeys(LIST_FLAGS.values(), True), "resourceSubscriptions": ["broker://slow/demo://a"]}
+        line.send("subscriptions/listen", {"notifications": wanted}, id="listen")
+        assert await line.notice(ACKNOWLEDGED) == {"notifications": wanted, "_meta": {SUBSCRIPTION: "listen"}}
+        for each in asked:
+            await line.reply(each)
+        told = [message["method"] for message in line.said if "method" in message]
+        assert told[0] == ACKNOWLEDGED
 
 
 async def test_one_of_two_listens_that_ends_leaves_the_other(tmp_path: Path) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +65,24 @@ def shell(folder: Path) -> Shell:
     return Shell(Home.of(folder, servers))
 
 
-def wait_for(fact: Callable[[], bool]) -> None:
-    """Until something is so that no process tells us; bounded."""
-    end = time.monotonic() + BOUND
-    while not fact():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
+class Overheard:
+    """What is said to a recorded server, as it is said: the file is a pipe."""
+
+    def __init__(self, file: Path) -> None:
+        os.mkfifo(file)
+        self._pipe = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+        self._said = b""
+
+    def until(self, words: bytes) -> None:
+        """Wait until somebody said `words`."""
+        while words not in self._said:
+            ready, _, _ = select.select([self._pipe], [], [], BOUND)
+            chunk = os.read(self._pipe, 65536) if ready else b""
+            assert chunk, f"nobody said {words!r}, only {self._said!r}"
+            self._said += chunk
+
+    def close(self) -> None:
+        os.close(self._pipe)
 
 
 def test_list_meets_everyone_once_and_then_nobody(shell: Shell, folder: Path) -> None:
@@ -224,12 +235,14 @@ def test_a_question_is_asked_on_a_terminal(shell: Shell, server: str) -> None:
 
 
 def test_ctrl_c_cancels_the_call_at_the_server(shell: Shell, folder: Path) -> None:
-    said = folder / "said"
-    with subprocess.Popen(shell.command("call", "scripted__forever"), env=shell.env, stdin=subprocess.DEVNULL) as call:
-        wait_for(lambda: said.exists() and '"tools/call"' in said.read_text())
+    server = Overheard(folder / "said")
+    command = shell.command("call", "scripted__forever")
+    with subprocess.Popen(command, env=shell.env, stdin=subprocess.DEVNULL) as call:
+        server.until(b'"tools/call"')
         call.send_signal(signal.SIGINT)
+        server.until(b'"notifications/cancelled"')
         assert call.wait(BOUND) == 130
-    assert '"notifications/cancelled"' in said.read_text()
+    server.close()
 
 
 def test_a_reader_that_leaves_early_is_no_error_of_ours(shell: Shell) -> None:

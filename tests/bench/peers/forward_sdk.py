@@ -1,4 +1,4 @@
-"""The official Python SDK: a low-level server whose calls go to one `ClientSession` per server of an mcpServers file."""
+"""The official Python SDK: a low-level server before one `ClientSession` per server of an mcpServers file."""
 
 from __future__ import annotations
 
@@ -42,8 +42,7 @@ class Forward:
         return result
 
 
-async def main(file: Path) -> None:
-    servers = json.loads(file.read_bytes())["mcpServers"]
+async def main(servers: dict[str, dict[str, Any]]) -> None:
     forward = Forward()
     async with AsyncExitStack() as stack:
         for name, entry in servers.items():  # cancel scopes nest: one after the other, in one task
@@ -54,4 +53,4 @@ async def main(file: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(json.loads(Path(sys.argv[1]).read_bytes())["mcpServers"]))

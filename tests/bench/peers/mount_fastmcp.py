@@ -10,14 +10,14 @@ import json
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from fastmcp import Client, FastMCP
 from fastmcp.client.transports import StdioTransport
 from fastmcp.server import create_proxy
 
 
-async def main(file: Path) -> None:
-    servers = json.loads(file.read_bytes())["mcpServers"]
+async def main(servers: dict[str, dict[str, Any]]) -> None:
     front = FastMCP("mounted")
     async with AsyncExitStack() as stack:
         clients = {name: Client(StdioTransport(entry["command"], entry["args"])) for name, entry in servers.items()}
@@ -28,4 +28,4 @@ async def main(file: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(json.loads(Path(sys.argv[1]).read_bytes())["mcpServers"]))

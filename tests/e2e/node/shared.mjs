@@ -106,7 +106,8 @@ async function visit(guide, name, lists) {
   found.logged = heard.logged.all.map((each) => each.level);
 
   for (const tool of ["elicit", "sample", "roots"]) {
-    found[tool] = await call(tool).then((result) => JSON.parse(text(result)), (error) => ({ error: error.message }));
+    const answer = await call(tool).then(text, (error) => JSON.stringify({ error: error.message }));
+    found[tool] = answer.startsWith("{") ? JSON.parse(answer) : answer;
   }
   return found;
 }

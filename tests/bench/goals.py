@@ -1,0 +1,77 @@
+"""What the project wants of itself, and whether this run shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.bench import calls, memory, startup
+from tests.bench.figures import Figures, Measure
+from tests.bench.targets import PEERS
+
+OURS = "broker"
+
+
+class Goal(NamedTuple):
+    """One of them; `met` is None when this run did not measure it."""
+
+    what: str
+    met: bool | None
+    said: str
+
+
+def goals(figures: Figures) -> list[Goal]:
+    """All of them."""
+    return [goal(figures) for goal in _GOALS]
+
+
+def _ahead(figures: Figures) -> Goal:
+    what = "100 B, one after the other: ahead of every peer"
+    ratios = _against(figures, calls.median_of("100 B"))
+    floor = figures.ratio(calls.median_of("100 B"), OURS, "relay")
+    said = [f"{1 / ratio:.1f} x as fast as {peer}" for peer, ratio in ratios.items()]
+    said += [f"takes {floor:.2f} x as long as relay, the floor"] if floor is not None else []
+    return Goal(what, all(ratio < 1 for ratio in ratios.values()) if ratios else None, "; ".join(said))
+
+
+def _through(figures: Figures) -> Goal:
+    what = f"throughput, {calls.AT_ONCE} in flight: at least twice the fastest peer"
+    ratios = _against(figures, calls.RATE)
+    floor = figures.ratio(calls.RATE, OURS, "relay")
+    said = [f"{ratio:.1f} x {peer}" for peer, ratio in ratios.items()]
+    said += [f"{floor:.2f} x relay, the floor"] if floor is not None else []
+    return Goal(what, min(ratios.values()) >= 2 if ratios else None, "; ".join(said))
+
+
+def _large(figures: Figures) -> Goal:
+    ratio = figures.ratio(calls.median_of("1 MB"), OURS, "direct")
+    return _bounded("1 MB, one after the other: at most 3 x direct", ratio, 3, "{:.2f} x")
+
+
+def _soon(figures: Figures) -> Goal:
+    measure = startup.first_list(30)
+    ratio = figures.ratio(measure, OURS, startup.UNIT_NAME)
+    return _bounded("first tools/list with 30 known servers: at most 3 x the unit", ratio, 3, "{:.2f} x")
+
+
+def _unstarted(figures: Figures) -> Goal:
+    found = figures.median(startup.started(30), OURS)
+    return _bounded("and none of the 30 was started for it", found, 0, "{:.0f} started")
+
+
+def _small(figures: Figures) -> Goal:
+    found = figures.median(memory.configured(50), OURS)
+    return _bounded("RSS with 50 configured, none started: at most 35 MB", found, 35, "{:.1f} MB")
+
+
+_GOALS: tuple[Callable[[Figures], Goal], ...] = (_ahead, _through, _large, _soon, _unstarted, _small)
+
+
+def _bounded(what: str, found: float | None, bound: float, said: str) -> Goal:
+    return Goal(what, None, "") if found is None else Goal(what, found <= bound, said.format(found))
+
+
+def _against(figures: Figures, measure: Measure) -> dict[str, float]:
+    """Ours as a multiple of each peer's."""
+    found = {peer: figures.ratio(measure, OURS, peer) for peer in PEERS}
+    return {peer: ratio for peer, ratio in found.items() if ratio is not None}

@@ -1,0 +1,113 @@
+"""The figures as tables for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from tests.bench import calls, memory, startup
+from tests.bench.figures import Figures, Measure
+from tests.bench.goals import goals
+from tests.bench.targets import ALL, PEERS
+
+NAMES = [target.name for target in ALL]
+KINDS = {
+    **dict.fromkeys(PEERS, "peer"),
+    "direct": "nothing between",
+    "relay": "floor",
+    startup.UNIT_NAME: "imports only",
+}
+
+
+def tables(figures: Figures) -> Iterator[RenderableType]:
+    """One for each group that was measured, and one of the goals."""
+    makers: dict[str, Callable[[Figures, list[Measure]], Table]] = {
+        calls.LATENCY: _latency,
+        calls.THROUGHPUT: _throughput,
+        startup.GROUP: _startup,
+        memory.GROUP: _memory,
+    }
+    for group, make in makers.items():
+        found = figures.measures(group)
+        if found:
+            yield make(figures, found)
+    yield _goals(figures)
+
+
+def _latency(figures: Figures, found: list[Measure]) -> Table:
+    table = _table("one call after the other", "size", "target", "p50 µs", "p99 µs", "added µs", "x direct", "x relay")
+    for p50 in [measure for measure in found if measure.what == "p50"]:
+        table.add_section()
+        for name in _measured(figures, p50):
+            p99 = figures.median(p50._replace(what="p99"), name)
+            added = "" if name == "direct" else _number(figures.added(p50, name, "direct"))
+            middle = _number(figures.median(p50, name))
+            table.add_row(p50.case, _titled(name), middle, _number(p99), added, *_ratios(figures, p50, name))
+    return table
+
+
+def _throughput(figures: Figures, found: list[Measure]) -> Table:
+    table = _table(found[0].case, "target", "calls/s", "x direct", "x relay")
+    for name in _measured(figures, found[0]):
+        table.add_row(_titled(name), _number(figures.median(found[0], name)), *_ratios(figures, found[0], name))
+    return table
+
+
+def _startup(figures: Figures, found: list[Measure]) -> Table:
+    table = _table("from spawn to the first tools/list", "servers", "target", "ms", "x unit", "servers started")
+    for took in [measure for measure in found if measure.what != "started"]:
+        table.add_section()
+        for name in (startup.UNIT_NAME, *_measured(figures, took)):
+            started = figures.median(took._replace(what="started", unit=""), name)
+            ratio = figures.ratio(took, name, startup.UNIT_NAME)
+            row = _number(figures.median(took, name)), _number(ratio), "" if started is None else f"{started:.0f}"
+            table.add_row(took.case, _titled(name), *row)
+    return table
+
+
+def _memory(figures: Figures, found: list[Measure]) -> Table:
+    table = _table("resident memory without the servers", "servers", "target", "MB", "servers started")
+    for size in [measure for measure in found if measure.what == "RSS"]:
+        table.add_section()
+        for name in _measured(figures, size):
+            running = figures.median(size._replace(what="started", unit=""), name)
+            shown = str(memory.STARTED) if size == memory.IN_USE else f"{running or 0:.0f}"
+            table.add_row(size.case, _titled(name), _number(figures.median(size, name)), shown)
+    return table
+
+
+def _goals(figures: Figures) -> Table:
+    table = Table("goal", "met", "this run", title="goals of the project", title_justify="left")
+    words = {True: "[green]yes[/]", False: "[red]no[/]", None: "not measured"}
+    for goal in goals(figures):
+        table.add_row(goal.what, words[goal.met], goal.said)
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(*columns, title=title, title_justify="left")
+    for column in table.columns:
+        if column.header not in ("target", "size", "servers"):
+            column.justify = "right"
+    return table
+
+
+def _measured(figures: Figures, measure: Measure) -> list[str]:
+    return [name for name in NAMES if figures.median(measure, name) is not None]
+
+
+def _titled(name: str) -> str:
+    return f"{name} ({KINDS[name]})" if name in KINDS else name
+
+
+def _ratios(figures: Figures, measure: Measure, name: str) -> tuple[str, str]:
+    direct, relay = figures.ratio(measure, name, "direct"), figures.ratio(measure, name, "relay")
+    return _number(direct), _number(relay)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
