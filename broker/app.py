@@ -143,5 +143,6 @@ def _check_passthrough(options: Options, found: Settings) -> None:
     names = [spec.name for spec in found.plugins]
     if options.passthrough is not None and options.passthrough not in names:
         raise ConfigError(
-            f"--passthrough {options.passthrough}: no such server; configured are {', '.join(names) or 'none'}"
+            f"--passthrough {options.passthrough}: no such server; configured are {', '.join(names) or 'none'}",
+            hint="Run `broker list` to see them.",
         )

@@ -1,7 +1,7 @@
 """The moving half of a JSON-RPC conversation: pumps a `Peer` over a `Stream`.
 
 Rule 1: one place turns an exception into an error on the wire: `_settle`.
-Rule 2: a request whose handler answers at once gets no task; one that waits gets exactly one.
+Rule 2: a request whose handler answers at once gets no task; one that waits gets exactly one, an eager one.
 Rule 3: a caller that stops waiting (cancelled or timed out) tells the other side, once, and a late answer is dropped.
 Rule 4: when the other side ends, every caller is woken; what still runs for it may finish within `linger`.
 """
@@ -9,7 +9,6 @@ Rule 4: when the other side ends, every caller is woken; what still runs for it 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from broker.eager import EagerTask, Waiter
 from broker.errors import BrokerError, Closed, Overloaded, RemoteError, WireError
 from broker.stream import Stream
 from broker.wire.framing import Frame
@@ -63,8 +63,8 @@ class Link:
         self._linger, self._on_far_end = linger, on_far_end
         self._peer, self._stream, self._dialect = peer, stream, dialect
         self._on_ask, self._on_tell, self._on_end, self._on_junk = on_ask, on_tell, on_end, on_junk
-        self._waiters: dict[Id, asyncio.Future[Reply]] = {}
-        self._running: dict[Id, tuple[asyncio.Task[None], Coroutine[Any, Any, Reply]]] = {}
+        self._waiters: dict[Id, Waiter[Reply]] = {}
+        self._running: dict[Id, EagerTask] = {}
         self._loop = asyncio.get_running_loop()
         self._paused = self._closed = False
         self.open = True
@@ -79,15 +79,15 @@ class Link:
         """Bytes queued that the other side has not read."""
         return self._stream.unsent
 
-    def ask(self, method: str, params: Reply = NOTHING) -> tuple[int, asyncio.Future[Reply]]:
-        """Send a request: its id and the future of its result.
+    def ask(self, method: str, params: Reply = NOTHING) -> tuple[int, Waiter[Reply]]:
+        """Send a request: its id and the waiter of its result.
 
-        The future ends with the result, a `RemoteError`, or `Closed`. Who stops waiting calls `give_up`.
+        The waiter ends with the result, a `RemoteError`, or `Closed`. Who stops waiting calls `give_up`.
         """
         if not self.open:
             raise Closed("the connection is closed")
         id, frame = self._peer.ask(method, params)
-        waiter = self._waiters[id] = self._loop.create_future()
+        waiter = self._waiters[id] = Waiter[Reply]()
         self._stream.send(*frame)
         return id, waiter
 
@@ -161,17 +161,21 @@ class Link:
         if isinstance(reply, (bytes, Raw)):
             self._send(self._peer.answer(asked.id, reply))
         else:
-            self._running[asked.id] = self._loop.create_task(self._finish(asked, reply)), reply
+            self._run(asked, reply)
 
-    async def _finish(self, asked: Asked, coroutine: Coroutine[Any, Any, Reply]) -> None:
-        try:
-            self._send(self._peer.answer(asked.id, await coroutine))
-        except Exception as error:
-            self._settle(asked, error)
-        finally:
+    def _run(self, asked: Asked, handler: Coroutine[Any, Any, Reply]) -> None:
+        def done(result: Reply, error: BaseException | None) -> None:
             self._running.pop(asked.id, None)
+            if error is None:
+                self._send(self._peer.answer(asked.id, result))
+            elif isinstance(error, Exception):
+                self._settle(asked, error)
             if not self.open and not self._running:
-                self.close()
+                self._loop.call_soon(self.close)
+
+        task = EagerTask(handler, done)
+        if not task.done():
+            self._running[asked.id] = task
 
     def _settle(self, asked: Asked, error: Exception) -> None:
         if not isinstance(error, BrokerError):
@@ -185,13 +189,8 @@ class Link:
 
     def _wake(self, answer: Answered) -> None:
         waiter = self._waiters.pop(answer.id, None)
-        if waiter is None or waiter.done():
-            return
-        if answer.error is not None:
-            _fail(waiter, answer.error)
-        else:
-            assert answer.result is not None
-            waiter.set_result(answer.result)
+        if waiter is not None:
+            waiter.wake(answer.result, answer.error)
 
     def _contain(self, event: Told) -> None:
         try:
@@ -215,10 +214,7 @@ class Link:
         self._stop(key)
 
     def _stop(self, key: Id) -> None:
-        task, coroutine = self._running.pop(key)
-        if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
-            coroutine.close()  # it was never entered, and now it never will be
-        task.cancel()
+        self._running.pop(key).cancel()
 
     def _far_end(self) -> None:
         """The other side says nothing more."""
@@ -226,8 +222,7 @@ class Link:
             return
         self.open = False
         for waiter in self._waiters.values():
-            if not waiter.done():
-                _fail(waiter, Closed("the connection is closed"))
+            waiter.wake_later(Closed("the connection is closed"))
         self._waiters.clear()
         if self._on_far_end is not None:
             self._on_far_end()
@@ -235,8 +230,3 @@ class Link:
             self._loop.call_later(self._linger, self.close)
         else:
             self.close()
-
-
-def _fail(waiter: asyncio.Future[Reply], error: BrokerError) -> None:
-    waiter.set_exception(error)
-    waiter.exception()  # whoever stopped waiting need not be told that nobody looked

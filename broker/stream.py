@@ -2,7 +2,8 @@
 
 A stream of anyio or asyncio on top of them costs 35 us a call more, so the hot path sits here directly.
 
-Rule 1: one writer. Frames are queued whole and written in order, together, once per turn of the loop.
+Rule 1: one writer. Frames are queued whole and written in order: those that reading led to when it was worked up,
+        any other at the end of the turn of the loop.
 Rule 2: what the other side does not read is counted (`unsent`), so that whoever fills it can stop.
 Rule 3: `on_end` is called once, when the other side has ended; we may still write until `close`.
 """
@@ -35,6 +36,9 @@ class Stream(Protocol):
 
 def _nothing() -> None:
     """What happens when nobody asked to be told."""
+
+
+_written: list[FdStream] | None = None  # while what was read is worked up: the streams that it led to write to
 
 
 class FdStream:
@@ -70,7 +74,10 @@ class FdStream:
             self.unsent += len(buffer)
         if not (self._scheduled or self._writing):
             self._scheduled = True
-            self._loop.call_soon(self._flush)
+            if _written is not None:
+                _written.append(self)
+            else:
+                self._loop.call_soon(self.flush)
 
     def pause(self) -> None:
         """Stop reading until `resume`."""
@@ -98,7 +105,7 @@ class FdStream:
         """End both directions. Safe to call twice."""
         if self._closed:
             return
-        self._flush()
+        self.flush()
         self._end()
         self._closed = True
         self.close_output()
@@ -122,16 +129,28 @@ class FdStream:
         except OSError:
             data = b""
         if data:
-            self._on_data(data)
+            self._work_up(data)
         else:
             self._end()
+
+    def _work_up(self, data: bytes) -> None:
+        global _written
+        written: list[FdStream] = []
+        _written = written
+        try:
+            self._on_data(data)
+        finally:
+            _written = None
+            for stream in written:
+                stream.flush()
 
     def _read_file(self) -> None:
         while data := os.read(self._in, READ):
             self._loop.call_soon_threadsafe(self._on_data, data)
         self._loop.call_soon_threadsafe(self._end)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what is queued, as far as the other side takes it."""
         self._scheduled = False
         if self._out < 0:
             return
@@ -172,7 +191,7 @@ class FdStream:
     def _wait_writable(self) -> None:
         if not self._writing:
             self._writing = True
-            self._loop.add_writer(self._out, self._flush)
+            self._loop.add_writer(self._out, self.flush)
 
 
 class MemoryStream:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,15 +33,15 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
 
 def test_every_measure_has_a_figure_of_broker(found: Found) -> None:
     wanted = [
-        *[of(case) for case in calls.SIZES for of in (calls.median_of, calls.worst_of)],
+        *[of(case) for case in calls.SIZES for of in (calls.median_of, calls.worst_of, calls.cpu_of)],
         calls.RATE,
-        *[of(count) for count in startup.COUNTS for of in (startup.first_list, startup.started)],
-        *[memory.configured(count) for count in memory.COUNTS],
+        *[of(count) for count in startup.QUICK for of in (startup.first_list, startup.started)],
+        *[memory.configured(count) for count in memory.QUICK],
         memory.IN_USE,
     ]
     figures = {(row["group"], row["case"], row["what"]): row for row in found["rows"] if row["target"] == "broker"}
     assert {measure[:3] for measure in wanted} <= figures.keys()
-    assert all(row["median"] > 0 or row["what"] == "started" for row in figures.values())
+    assert all(row["median"] > 0 or row["what"] in ("started", "CPU") for row in figures.values())
 
 
 def test_what_is_compared_is_a_multiple_of_direct(found: Found) -> None:

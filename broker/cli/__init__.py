@@ -30,6 +30,15 @@ def main() -> None:
         sys.exit(130)
 
 
+def _size(_: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    from broker.core.manifest import size
+
+    try:
+        return size(value) if value is not None else None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=option) from None
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="broker")
 @click.option("-v", "--verbose", is_flag=True, help="Say on stderr what happens.")
@@ -42,19 +51,19 @@ def cli(verbose: bool) -> None:
 @cli.command()
 @sources
 @click.option("--passthrough", metavar="NAME", help="Offer only this server, under its own names.")
-@click.option("--max-frame", metavar="SIZE", help="The largest message written to the client; 8MiB if unsaid.")
-def mcp(passthrough: str | None, max_frame: str | None, **sources: Any) -> int:
+@click.option(
+    "--max-frame", metavar="SIZE", callback=_size, help="The largest message written to the client; 8MiB if unsaid."
+)
+def mcp(passthrough: str | None, max_frame: int | None, **sources: Any) -> int:
     """Serve an AI client on standard input and output.
 
     This is what a client's configuration names: command `broker`, arguments `mcp`.
     """
     from broker.app import Options, run_mcp
-    from broker.core.manifest import size
 
     if os.isatty(0):
         click.echo("broker mcp waits for an MCP client on its standard input; Ctrl-C ends it.", err=True)
-    frame = size(max_frame) if max_frame else None
-    return run_mcp(Options(passthrough=passthrough, max_frame=frame, **sources))
+    return run_mcp(Options(passthrough=passthrough, max_frame=max_frame, **sources))
 
 
 for _command in COMMANDS:

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from broker.core.ports import Face
+from broker.cli.terminal import Terminal
 from broker.core.router import Router
 
 
-async def learn(core: Router, face: Face, names: Iterable[str]) -> list[str]:
+async def learn(core: Router, face: Terminal, names: Iterable[str]) -> list[str]:
     """Learn those of `names` that are not known, all at once; who was started.
 
     A person waits as long as a plugin may take to start, not only as long as a client would.

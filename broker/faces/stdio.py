@@ -7,7 +7,6 @@ in us or in a library cannot tear a frame.
 from __future__ import annotations
 
 import os
-import sys
 
 
 def claim() -> tuple[int, int]:
@@ -18,8 +17,3 @@ def claim() -> tuple[int, int]:
     os.close(null)
     os.dup2(2, 1)
     return wire_in, wire_out
-
-
-def is_terminal() -> bool:
-    """Whether a person, not a program, is at the other end."""
-    return sys.stdin is not None and sys.stdin.isatty()

@@ -194,8 +194,7 @@ class _Search:
         if self._paths.dirname(word):
             self.missing(f"{word} is not a program that can be run", "Correct `command`, or `chmod +x` the file.")
         install = _INSTALL.get(word.lower().removesuffix(".exe").removesuffix(".cmd"))
-        otherwise = "Install it, or write its full path as `command`."
-        self.missing(f"{word} is not on the PATH", f"{install or otherwise} If it is installed, {_PATH_HINT}")
+        self.missing(f"{word} is not on the PATH", f"{install or 'Install it.'} If it is installed, {_PATH_HINT}")
 
 
 _PATH_HINT = "write its full path as `command`: programs started by a desktop see a shorter PATH than a terminal."

@@ -152,8 +152,7 @@ class Upstream:
         """Ask for log messages from `level` up; in the modern era each request says so itself."""
         if self.era is Era.LEGACY and "logging" in self.listing.capabilities:
             with contextlib.suppress(Closed):
-                _, waiter = self.link.ask("logging/setLevel", _encode({"level": level}))
-                waiter.add_done_callback(_ignored)
+                self.link.ask("logging/setLevel", _encode({"level": level}))
 
     def listen_for_changes(self) -> None:
         """Have changes of its lists sent, in the modern era; a legacy server sends them unasked."""
@@ -255,9 +254,7 @@ class Upstream:
     def _listen(self, notifications: dict[str, Any]) -> int:
         assert self.meta is not None
         params = {"notifications": notifications, "_meta": self.meta}
-        id, waiter = self.link.ask("subscriptions/listen", _encode(params))
-        waiter.add_done_callback(_ignored)
-        return id
+        return self.link.ask("subscriptions/listen", _encode(params))[0]
 
     def _current(self) -> Call | None:
         """The call that what is pushed now belongs to."""

@@ -61,7 +61,8 @@ def run(asked: argparse.Namespace, folder: Path, console: Console) -> Plan:
     """Every measurement that was asked for."""
     say: Callable[[str], None] = (lambda line: console.print(escape(line))) if asked.verbose else (lambda line: None)
     rounds = asked.rounds or (1 if asked.quick else 3)
-    plan = Plan(Place(folder), chosen(asked.names), rounds, QUICK if asked.quick else SECONDS, say)
+    seconds = QUICK if asked.quick else SECONDS
+    plan = Plan(Place(folder), chosen(asked.names), rounds, seconds, asked.quick, say)
     for name in WORKS if asked.what == "all" else [asked.what]:
         with console.status(f"measuring {name} ..."):
             WORKS[name](plan)

@@ -26,13 +26,22 @@ def worst_of(case: str) -> Measure:
     return Measure(LATENCY, case, "p99", "µs")
 
 
+def cpu_of(case: str) -> Measure:
+    """Processor time of the target, the server's not counted."""
+    return Measure(LATENCY, case, "CPU", "µs a call")
+
+
 def latency(plan: Plan) -> None:
     """Time from one call written to its reply read, nothing else in flight."""
     for round, target in plan.turns():
         with one_cpu(), plan.session(target) as session:
             tool = session.tool_of(0)
             for case, size in SIZES.items():
-                took = _warm(session, tool, size).sequential(tool, size, plan.seconds)
+                _warm(session, tool, size)
+                before = session.cpu()
+                took = session.sequential(tool, size, plan.seconds)
+                if target.name != "direct":
+                    plan.figures.add(cpu_of(case), target.name, round, 1e6 * (session.cpu() - before) / len(took))
                 _add(plan, target, round, case, took)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from tests.bench.audit import Audit, text_for
-from tests.bench.targets import Place, Target, server_name
+from tests.bench.targets import Place, Target, own_processes, server_name
 
 READ = 64 << 10
 PATIENCE = 60.0  # seconds for anything; 30 slow servers take ten on a busy machine
@@ -66,6 +66,10 @@ class Session:
         info = {"name": "bench", "version": "1"}
         self.request("initialize", {"protocolVersion": VERSION, "capabilities": {}, "clientInfo": info})
         self._write(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+
+    def cpu(self) -> float:
+        """Seconds of processor time the target took so far, without the servers behind it."""
+        return sum(_processor_time(each) for each in own_processes(self.process))
 
     def tools(self) -> list[str]:
         """The names of all tools."""
@@ -217,6 +221,13 @@ def _end(family: list[psutil.Process]) -> None:
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.kill()
+
+
+def _processor_time(process: psutil.Process) -> float:
+    with contextlib.suppress(psutil.Error):
+        times = process.cpu_times()
+        return times.user + times.system
+    return 0.0
 
 
 def tail(log: Path, size: int = 600) -> str:

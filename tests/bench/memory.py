@@ -10,9 +10,9 @@ import psutil
 from tests.bench.client import Session
 from tests.bench.figures import Measure
 from tests.bench.plan import Plan
-from tests.bench.targets import Target, is_server, servers_below
+from tests.bench.targets import Target, own_processes, servers_below
 
-COUNTS = (1, 10, 50)
+COUNTS, QUICK = (1, 10, 50), (10, 50)
 STARTED = 10
 GROUP = "memory"
 SETTLE = 0.2  # seconds after the last answer
@@ -31,7 +31,7 @@ def running(count: int) -> Measure:
 
 def measure(plan: Plan) -> None:
     """Memory hardly varies from run to run: one round does."""
-    for count in COUNTS:
+    for count in QUICK if plan.quick else COUNTS:
         plan.meet(count)
         for target in plan.targets:
             if target.name != "direct" and (target.many or count == 1):
@@ -61,9 +61,7 @@ def _use(plan: Plan, target: Target, session: Session) -> None:
 
 def _weight(session: Session) -> float:
     time.sleep(SETTLE)
-    process = session.process
-    own = [each for each in [process, *process.children(recursive=True)] if not is_server(each)]
-    return sum(_resident(each) for each in own) / (1 << 20)
+    return sum(_resident(each) for each in own_processes(session.process)) / (1 << 20)
 
 
 def _resident(process: psutil.Process) -> int:

@@ -24,17 +24,23 @@ class Plan:
     rounds: int
     seconds: float
     """Spent on one figure of one target in one round."""
+    quick: bool
+    """Whether a glance is enough: only the numbers of servers that goals are about."""
     say: Callable[[str], None]
     figures: Figures = field(default_factory=Figures)
     dice: random.Random = field(default_factory=lambda: random.Random(SEED))
 
-    def turns(self, *, many: bool = False) -> Iterator[tuple[int, Target]]:
-        """Every target once a round, in another order each round. `many`: only those with many servers behind them."""
+    def turns(self) -> Iterator[tuple[int, Target]]:
+        """Every target once a round, in another order each round."""
         for round in range(self.rounds):
-            order = [target for target in self.targets if target.many or not many]
-            self.dice.shuffle(order)
-            for target in order:
+            for target in self.shuffled():
                 yield round, target
+
+    def shuffled(self, *, many: bool = False) -> list[Target]:
+        """The targets in a new order. `many`: only those that can have many servers behind them."""
+        order = [target for target in self.targets if target.many or not many]
+        self.dice.shuffle(order)
+        return order
 
     @contextlib.contextmanager
     def session(self, target: Target, count: int = 1, *, busy: bool = False) -> Generator[Session]:

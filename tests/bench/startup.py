@@ -14,10 +14,9 @@ from tests.bench.figures import Measure
 from tests.bench.plan import Plan
 from tests.bench.targets import UNIT, Target, servers_below
 
-COUNTS = (1, 10, 30)
+COUNTS, QUICK = (1, 10, 30), (30,)
 GROUP = "startup"
 UNIT_NAME = "unit"
-UNIT_RUNS = 3  # in each round; it is short, and everything is compared with it
 
 
 def first_list(count: int) -> Measure:
@@ -31,12 +30,19 @@ def started(count: int) -> Measure:
 
 
 def measure(plan: Plan) -> None:
-    for count in COUNTS:
+    for count in QUICK if plan.quick else COUNTS:
         plan.meet(count)
         for round in range(plan.rounds):
-            plan.figures.add(first_list(count), UNIT_NAME, round, _unit())
-        for round, target in plan.turns(many=count > 1):
-            _start(plan, target, round, count)
+            _round(plan, round, count)
+
+
+def _round(plan: Plan, round: int, count: int) -> None:
+    """The unit is measured before each target: everything is compared with it, and the machine changes quickly."""
+    units: list[float] = []
+    for target in plan.shuffled(many=count > 1):
+        units.append(_run(UNIT))
+        _start(plan, target, round, count)
+    plan.figures.add(first_list(count), UNIT_NAME, round, statistics.median(units))
 
 
 def _start(plan: Plan, target: Target, round: int, count: int) -> None:
@@ -49,10 +55,6 @@ def _start(plan: Plan, target: Target, round: int, count: int) -> None:
         plan.figures.add(first_list(count), target.name, round, took)
         plan.figures.add(started(count), target.name, round, running)
         plan.say(f"round {round + 1}: {target.name}: {count} servers: {took:,.0f} ms, {running} started")
-
-
-def _unit() -> float:
-    return statistics.median([_run(UNIT) for _ in range(UNIT_RUNS)])
 
 
 def _run(command: tuple[str, ...]) -> float:

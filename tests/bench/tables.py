@@ -37,14 +37,17 @@ def tables(figures: Figures) -> Iterator[RenderableType]:
 
 
 def _latency(figures: Figures, found: list[Measure]) -> Table:
-    table = _table("one call after the other", "size", "target", "p50 µs", "p99 µs", "added µs", "x direct", "x relay")
+    table = _table(
+        "one call after the other", "size", "target", "p50 µs", "p99 µs", "added µs", "CPU µs", "x direct", "x relay"
+    )
     for p50 in [measure for measure in found if measure.what == "p50"]:
         table.add_section()
         for name in _measured(figures, p50):
             p99 = figures.median(p50._replace(what="p99"), name)
             added = "" if name == "direct" else _number(figures.added(p50, name, "direct"))
-            middle = _number(figures.median(p50, name))
-            table.add_row(p50.case, _titled(name), middle, _number(p99), added, *_ratios(figures, p50, name))
+            times = _number(figures.median(p50, name)), _number(p99), added
+            cpu = _number(figures.median(calls.cpu_of(p50.case), name))
+            table.add_row(p50.case, _titled(name), *times, cpu, *_ratios(figures, p50, name))
     return table
 
 

@@ -105,6 +105,11 @@ def servers_below(process: psutil.Process) -> list[psutil.Process]:
     return [child for child in process.children(recursive=True) if is_server(child)]
 
 
+def own_processes(process: psutil.Process) -> list[psutil.Process]:
+    """A target's own: it and its children, without the servers."""
+    return [each for each in [process, *process.children(recursive=True)] if not is_server(each)]
+
+
 def chosen(names: Iterable[str]) -> list[Target]:
     """The targets of these names, in the order of `ALL`; every one of them when there are no names."""
     wanted = set(names) or set(BY_NAME)

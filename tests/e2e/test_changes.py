@@ -185,6 +185,17 @@ async def test_one_of_two_listens_that_ends_leaves_the_other(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["legacy", "modern"])
+async def test_an_open_listen_is_ended_in_order_when_the_client_leaves(tmp_path: Path, kind: str) -> None:
+    """It is no call in flight that the end has to wait for."""
+    async with opened(home(tmp_path, kind), "modern") as line:
+        line.send("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, id="listen")
+        await line.notice(ACKNOWLEDGED)
+        assert await line.leave() == 0
+        [end] = [message for message in line.said if message.get("id") == "listen"]
+        assert end["result"]["resultType"] == "complete"
+
+
+@pytest.mark.parametrize("kind", ["legacy", "modern"])
 async def test_a_subscription_lives_on_when_the_server_is_started_again(tmp_path: Path, kind: str) -> None:
     async with opened(home(tmp_path, kind)) as line:
         await line.result("resources/list")

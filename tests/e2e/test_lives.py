@@ -246,6 +246,15 @@ class TestTheEnd:
             assert await line.gone() == 0
             assert await survivors(below) == []
 
+    async def test_nobody_who_minds_the_end_of_stdin_outlives_a_broker_that_is_killed(self, tmp_path: Path) -> None:
+        async with opened(Home.of(tmp_path, {"one": scripted(), "two": scripted("--era", "dual")})) as line:
+            await line.text("one__echo")
+            await line.text("two__echo")
+            below = line.processes()
+            line.process.kill()
+            assert await line.gone() == -signal.SIGKILL
+            assert len(below) == 2 and await survivors(below) == []
+
     async def test_grandchildren_go_too(self, tmp_path: Path) -> None:
         run = f"sleep 1000 & echo $! > {tmp_path / 'pid'}; exec " + " ".join(
             [scripted()["command"], *scripted()["args"]]
@@ -257,14 +266,17 @@ class TestTheEnd:
             assert await survivors([grandchild]) == []
 
     async def test_a_server_that_is_just_starting_goes_too(self, tmp_path: Path) -> None:
-        home = Home.of(tmp_path, {"one": scripted("--slow-start", "1000", "--ignore-sigterm")})
-        async with opened(home) as line:
+        started = tmp_path / "started"
+        os.mkfifo(started)
+        slow = scripted("--slow-start", "1000", "--ignore-sigterm")
+        run = f"echo $$ > {started}; exec {' '.join([slow['command'], *slow['args']])}"
+        async with opened(Home.of(tmp_path, {"one": {"command": "/bin/sh", "args": ["-c", run]}})) as line:
             asked = line.send("tools/list")
+            server = psutil.Process(int(await asyncio.to_thread(started.read_text)))
             await line.settled()
-            below = line.processes()
-            assert len(below) == 1 and not any(message.get("id") == asked for message in line.said)
+            assert not any(message.get("id") == asked for message in line.said)
             assert await line.leave() == 0
-            assert await survivors(below) == []
+            assert await survivors([server]) == []
 
     async def test_a_broker_nobody_spoke_to_ends_at_once(self, tmp_path: Path) -> None:
         async with opened(Home.of(tmp_path, self.STUBBORN), initialized=False) as line:
