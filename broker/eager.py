@@ -46,7 +46,7 @@ class Waiter(Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self._done:
-            if isinstance(asyncio.current_task(), EagerTask):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if _running is not None:
                 yield self
             else:
                 future = asyncio.get_running_loop().create_future()
@@ -55,6 +55,11 @@ class Waiter(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]
+
+
+def current() -> EagerTask | asyncio.Task[Any] | None:
+    """The task that runs now, of either kind."""
+    return _running or asyncio.current_task()
 
 
 class EagerTask:
@@ -104,10 +109,8 @@ class EagerTask:
         self._waiting = None
         if self._must_cancel:
             self._must_cancel, error = False, asyncio.CancelledError()
-        outer = asyncio.current_task(self._loop)
-        if outer is not None:
-            _leave_task(self._loop, outer)
-        _enter_task(self._loop, self)  # type: ignore[arg-type]
+        global _running
+        outer, _running = _enter(self._loop, self), self
         result: Any = None
         failure: BaseException | None = None
         try:
@@ -119,9 +122,7 @@ class EagerTask:
         else:
             self._wait_for(waiting)
         finally:
-            _leave_task(self._loop, self)  # type: ignore[arg-type]
-            if outer is not None:
-                _enter_task(self._loop, outer)
+            _leave(self._loop, self, outer)
         if self._over:
             self._on_done(result, failure)
             if failure is not None and not isinstance(failure, (Exception, asyncio.CancelledError)):
@@ -140,3 +141,27 @@ class EagerTask:
 
     def _woken(self, _: asyncio.Future[Any]) -> None:
         self._step()
+
+
+_running: EagerTask | None = None
+_Outer = EagerTask | asyncio.Task[Any] | None
+
+
+def _enter(loop: asyncio.AbstractEventLoop, task: EagerTask) -> _Outer:
+    """Make `task` the current one; the one it interrupts, if it does."""
+    try:
+        _enter_task(loop, task)  # type: ignore[arg-type]
+        return None
+    except RuntimeError:
+        outer = current()
+        _leave_task(loop, outer)  # type: ignore[arg-type]
+        _enter_task(loop, task)  # type: ignore[arg-type]
+        return outer
+
+
+def _leave(loop: asyncio.AbstractEventLoop, task: EagerTask, outer: _Outer) -> None:
+    global _running
+    _leave_task(loop, task)  # type: ignore[arg-type]
+    _running = outer if isinstance(outer, EagerTask) else None
+    if outer is not None:
+        _enter_task(loop, outer)  # type: ignore[arg-type]

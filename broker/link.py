@@ -87,7 +87,8 @@ class Link:
         if not self.open:
             raise Closed("the connection is closed")
         id, frame = self._peer.ask(method, params)
-        waiter = self._waiters[id] = Waiter[Reply]()
+        waiter: Waiter[Reply] = Waiter()
+        self._waiters[id] = waiter
         self._stream.send(*frame)
         return id, waiter
 

@@ -26,7 +26,7 @@ FLOORS: dict[str, set[str]] = {
     "eager": set(),
     "link": {"wire", "stream", "eager"},
     "confine": set(),
-    "core": {"wire"},
+    "core": {"wire", "eager"},
     "runtimes": {"wire", "stream", "link", "core", "confine"},
     "faces": {"wire", "stream", "link", "core"},
     "app": {"wire", "stream", "core", "runtimes", "faces"},

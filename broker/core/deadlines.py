@@ -9,47 +9,51 @@ from __future__ import annotations
 import asyncio
 
 from broker.core.ports import Call
+from broker.eager import current
 from broker.model import Limits
+
+OVER = float("inf")  # `due` of a call that has its outcome
 
 
 class Deadlines:
     """Cancels the task of a call whose time is over, and marks it `late`."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._calls: dict[Call, Limits] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, call: Call, limits: Limits) -> None:
         """The clock of `call`, run by the current task, starts now."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        call.task = asyncio.current_task()
+        now = self._loop.time()
+        call.task = current()
         call.due, call.end = now + limits.timeout, now + max(limits.cap, limits.timeout)
         self._calls[call] = limits
         if self._timer is None or self._timer.when() > call.due:
-            self._arm(loop, call.due)
+            self._arm(call.due)
 
     def progressed(self, call: Call) -> None:
         """It is alive: its time starts anew, up to its cap."""
         limits = self._calls.get(call)
         if limits is not None:
-            call.due = min(asyncio.get_running_loop().time() + limits.timeout, call.end)
+            call.due = min(self._loop.time() + limits.timeout, call.end)
 
     def end(self, call: Call) -> None:
+        """`call` has its outcome."""
         self._calls.pop(call, None)
+        call.due = OVER
 
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _arm(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+    def _arm(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(when, self._sweep)
+        self._timer = self._loop.call_at(when, self._sweep)
 
     def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        now, self._timer = loop.time(), None
+        now, self._timer = self._loop.time(), None
         for call in [call for call in self._calls if call.due <= now]:
             if call.questions and call.end > now:
                 call.due = min(now + self._calls[call].timeout, call.end)
@@ -58,4 +62,4 @@ class Deadlines:
             call.late = True
             call.task.cancel()
         if self._calls:
-            self._arm(loop, min(call.due for call in self._calls))
+            self._arm(min(call.due for call in self._calls))

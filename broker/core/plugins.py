@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-from broker.core.deadlines import Deadlines
+from broker.core.deadlines import OVER, Deadlines
 from broker.core.ports import Call, Caller, Host, Identity, Instance, Nobody, Reply, Runtime, Unsent
 from broker.core.turns import Turns
 from broker.errors import BrokerError, Closed, PluginFailed, PluginUnavailable, TimedOut
@@ -211,12 +211,12 @@ class Lane(Host):
         if call is None:
             return await caller.ask(method, params)
         question = asyncio.ensure_future(caller.ask(method, params))
-        call.questions.add(question)
+        call.questions = {*(call.questions or ()), question}
         try:
             return await question
         except asyncio.CancelledError:
             question.cancel()
-            if call.task is None or call.task.done() or not call.questions:
+            if call.due == OVER:
                 raise Closed("the call that asked this has ended") from None
             raise
         finally:
@@ -237,8 +237,8 @@ class Lane(Host):
             raise TimedOut(f"{spec.name} did not answer {call.method} within {spec.limits.timeout:g} s") from None
         finally:
             deadlines.end(call)
-            while call.questions:
-                call.questions.pop().cancel()
+            for question in call.questions or ():
+                question.cancel()
 
     async def _wait(self, call: Call) -> None:
         if self.instance is None:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import msgspec
 from msgspec import Raw, Struct
 
 from broker.errors import BrokerError, NoSuchMethod
@@ -76,8 +75,7 @@ class Call(Struct, eq=False):
     due: float = 0.0  # loop time at which it times out; moved by progress
     end: float = 0.0  # loop time beyond which nothing moves it
     late: bool = False
-    questions: set[asyncio.Future[Reply]] = msgspec.field(default_factory=set[asyncio.Future[Reply]])
-    """To the caller, still open; its clock stands still meanwhile, and they end with it."""
+    questions: set[asyncio.Future[Reply]] | None = None  # to the caller, still open: its clock stands still
     task: Any = None
 
 

@@ -320,7 +320,7 @@ class Upstream:
 
 def _joined(members: eras.Members) -> bytes:
     """An object of undecoded members. The encoder's buffer grows by copying, so a large one is joined by hand."""
-    if sum([len(memoryview(value)) for value in members.values()]) < LARGE:
+    if len(memoryview(members.get("arguments", b""))) < LARGE:
         return _encode(members)
     parts: list[bytes | memoryview] = []
     for key, value in members.items():

@@ -275,7 +275,8 @@ async def spoken(
             assert not await survivors(below)
     finally:
         if process.returncode is None:
-            process.kill()
+            for left in (*line.processes(), process):  # a test that failed leaves nobody behind either
+                left.kill()
             await process.wait()
         await asyncio.wait([line._reading])
 

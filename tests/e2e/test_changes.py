@@ -27,7 +27,7 @@ def home(folder: Path, kind: str) -> Home:
 
 def of(line: Line, method: str, id: int | str) -> list[dict[str, object]]:
     """The notices of one `subscriptions/listen`."""
-    return [params for params in line.notices(method) if same_id(params["_meta"][SUBSCRIPTION], id)]
+    return [params for params in line.notices(method) if same_id(params.get("_meta", {}).get(SUBSCRIPTION), id)]
 
 
 class TestLists:
@@ -154,6 +154,27 @@ async def test_two_listens_each_hear_what_they_asked_for(tmp_path: Path) -> None
         assert of(line, UPDATED, "1") == [] and len(of(line, UPDATED, 1)) == 1
         assert len(of(line, "notifications/tools/list_changed", "1")) == 1
         assert of(line, "notifications/tools/list_changed", 1) == []
+
+
+async def test_a_subscription_and_a_listen_on_one_pipe_are_two_things(tmp_path: Path) -> None:
+    uris = {"notifications": {"resourceSubscriptions": ["demo://a"]}}
+    async with opened(home(tmp_path, "legacy")) as line:
+        await line.result("resources/list")
+        line.era = "modern"
+        line.send("subscriptions/listen", uris, id="listen")
+        await line.notice(ACKNOWLEDGED)
+        await line.text("one__touch", {"uri": "demo://a"})
+        await line.notice(UPDATED)
+        await line.settled()
+        assert len(line.notices(UPDATED)) == len(of(line, UPDATED, "listen")) == 1
+
+        line.era = "legacy"
+        await line.result("resources/subscribe", {"uri": "demo://a"})
+        line.cancel("listen")
+        await line.settled()
+        so_far = len(line.said)
+        await line.text("one__touch", {"uri": "demo://a"})
+        assert await line.notice(UPDATED, after=so_far) == {"uri": "demo://a"}
 
 
 async def test_the_acknowledgement_is_the_first_a_listener_hears(tmp_path: Path) -> None:
