@@ -109,8 +109,8 @@ class Link:
         """End the conversation. Safe to call twice."""
         if self._closed:
             return
-        self._closed = True
         self._far_end()
+        self._closed = True
         for key in list(self._running):
             self._stop(key)
         self._peer.hang_up()
@@ -227,6 +227,9 @@ class Link:
         self._waiters.clear()
         if self._on_far_end is not None:
             self._on_far_end()
+        self._loop.call_soon(self._linger_on)  # who was woken just now has its turn first
+
+    def _linger_on(self) -> None:
         if self._running and self._linger:
             self._loop.call_later(self._linger, self.close)
         else:

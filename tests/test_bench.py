@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from tests.bench import calls, memory, startup
 from tests.bench.audit import Audit, text_for
 from tests.bench.figures import Figures, Measure
 from tests.bench.goals import goals
+from tests.bench.plan import Plan
+from tests.bench.targets import BY_NAME, Place, Target
 from tests.servers import ROOT
 
 Found = dict[str, Any]
@@ -66,6 +69,17 @@ def test_a_ratio_is_taken_inside_a_round() -> None:
         figures.add(measure, "broker", round, mine)
         figures.add(measure, "direct", round, theirs)
     assert figures.ratio(measure, "broker", "direct") == 2
+
+
+def test_a_target_that_ends_is_a_fault_and_costs_only_its_own_figures(tmp_path: Path) -> None:
+    ends = Target(
+        "broker", lambda file: [sys.executable, "-I", "-S", "-c", "import os; os.write(2, b'no'); os.read(0, 1)"]
+    )
+    plan = Plan(Place(tmp_path), [ends, BY_NAME["direct"]], 1, 0.01, True, lambda line: None)
+    calls.latency(plan)
+    [(target, what)] = plan.figures.faults
+    assert target == "broker" and "ended" in what and what.endswith("no")
+    assert plan.figures.median(calls.median_of("1 MB"), "direct") is not None
 
 
 def reply(id: int, text: str) -> bytes:

@@ -102,6 +102,7 @@ class Catalog:
             plugin, _, own = uri[len(EXPLICIT) :].partition("/")
             if own and plugin in self._listings:
                 return plugin, own
+            raise NotFound(f"no plugin {plugin} is known that could have a resource {own}")
         owner = self._by_template(uri) or self._by_capability()
         if owner is None:
             raise NotFound(f"no plugin has a resource {uri}")

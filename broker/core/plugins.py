@@ -30,6 +30,10 @@ LEARN_AGAIN = 10.0  # seconds before a plugin that could not be started is tried
 STARTS = max(4, 2 * (os.cpu_count() or 1))  # at the same time, in the whole broker
 
 
+class Moved(Exception):
+    """The server speaks only the era that another lane serves: its calls go there."""
+
+
 class House(Protocol):
     """What a plugin tells the rest of the core."""
 
@@ -69,7 +73,10 @@ class Plugin:
 
     async def call(self, call: Call) -> Reply:
         """Run one call when its turn comes."""
-        return await self.lane(call.identity.era).call(call)
+        try:
+            return await self.lane(call.identity.era).call(call)
+        except Moved:
+            return await self.lane(call.identity.era).call(call)
 
     def lane(self, era: Era) -> Lane:
         """Where clients of `era` are served: in their own era, unless the server is known not to speak it."""
@@ -97,13 +104,16 @@ class Plugin:
             self._failed_at = asyncio.get_running_loop().time()  # `failure` has it; the log said it
 
     def opened(self, lane: Lane, instance: Instance) -> None:
-        """An instance answered: from now on it serves the era it was opened in."""
+        """An instance answered, perhaps in the other era. Raises `Moved` when that one is served already."""
         self.failure = None
-        if instance.era is not lane.era and instance.era not in self._lanes:
-            self._served[lane.era] = instance.era
-            del self._lanes[lane.era]
-            lane.era = instance.era
-            self._lanes[instance.era] = lane
+        if instance.era is lane.era:
+            return
+        self._served[lane.era] = instance.era
+        del self._lanes[lane.era]
+        if instance.era in self._lanes:
+            raise Moved
+        lane.era = instance.era
+        self._lanes[instance.era] = lane
 
     def learned(self, listing: Listing, kinds: set[Kind]) -> None:
         """It showed its lists; keep them, and tell if they are not what they were."""
@@ -149,24 +159,29 @@ class Lane(Host):
                 self.turns.give_back()
         raise self.plugin.failure or PluginFailed(f"{self.plugin.spec.name} ends before it can be called")
 
-    async def ready(self, identity: Identity, opener: Caller) -> None:
-        """Have an instance; its lists are known afterwards. Raises `PluginUnavailable`."""
+    async def ready(self, identity: Identity, opener: Caller) -> Lane:
+        """Have an instance, its lists known; the lane it is in. Raises `PluginUnavailable`."""
         if self.instance is None or self.starting is not None:
             await asyncio.shield(self._start_soon(identity, opener))
+            if (lane := self.plugin.lane(identity.era)) is not self:
+                return await lane.ready(identity, opener)
             if self.instance is None:
                 raise self.plugin.failure or PluginUnavailable(f"{self.plugin.spec.name} ended at its start")
+        return self
 
     async def watch(self, uri: str, identity: Identity, opener: Caller) -> None:
         """Have updates of a resource of its."""
-        await self.ready(identity, opener)
-        if self.instance is not None:
-            await self.instance.watch(uri)
-        self._watched.add(uri)
+        lane = await self.ready(identity, opener)
+        if uri not in lane._watched:
+            if lane.instance is not None:
+                await lane.instance.watch(uri)
+            lane._watched.add(uri)
 
     async def unwatch(self, uri: str) -> None:
-        self._watched.discard(uri)
-        if self.instance is not None:
-            await self.instance.unwatch(uri)
+        if uri in self._watched:
+            self._watched.discard(uri)
+            if self.instance is not None:
+                await self.instance.unwatch(uri)
 
     async def stop(self, grace: float) -> None:
         """End the instance, for good."""
@@ -269,6 +284,8 @@ class Lane(Host):
             if self._stopped:
                 raise PluginUnavailable(f"{self.plugin.spec.name} is being stopped")
             await self._open()
+        except Moved as moved:
+            self.turns.fail(moved)
         except BrokerError as error:
             self._failed(error)
         except Exception as error:

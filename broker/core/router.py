@@ -78,8 +78,9 @@ class Router:
         """A client is gone; its calls are ended by its face."""
         self._faces.pop(face.key, None)
         self._levels.pop(face.key, None)
-        for plugin, uri in [key for key, faces in self._watchers.items() if face.key in faces]:
-            self._unwatch_soon(face, plugin, uri)
+        for uri in {faces[face.key] for faces in self._watchers.values() if face.key in faces}:
+            task = asyncio.get_running_loop().create_task(self.unwatch(face, uri))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def unknown(self, identity: Identity, opener: Caller) -> list[asyncio.Task[None]]:
         """Begin to learn the lists nobody has seen yet; the tasks that do."""
@@ -107,24 +108,22 @@ class Router:
     async def watch(self, face: Face, identity: Identity, uri: str) -> None:
         """Tell `face` when a resource changes. Raises `NotFound` or what its plugin answers."""
         plugin, own = self.catalog.resource(uri)
-        first = (plugin, own) not in self._watchers
+        await self.plugins[plugin].lane(identity.era).watch(own, identity, face)
         self._watchers.setdefault((plugin, own), {})[face.key] = uri
-        if first:
-            try:
-                await self.plugins[plugin].lane(identity.era).watch(own, identity, face)
-            except BaseException:
-                self._watchers.pop((plugin, own), None)
-                raise
 
     async def unwatch(self, face: Face, uri: str) -> None:
         """Stop telling `face`; the plugin is told when nobody is left."""
-        plugin, own = self.catalog.resource(uri)
-        faces = self._watchers.get((plugin, own), {})
-        if faces.pop(face.key, None) is not None and not faces:
-            del self._watchers[plugin, own]
-            for lane in self.plugins[plugin].lanes:
-                with suppress(BrokerError):
-                    await lane.unwatch(own)
+        for (plugin, own), faces in list(self._watchers.items()):
+            if faces.get(face.key) == uri:
+                del faces[face.key]
+                if not faces:
+                    del self._watchers[plugin, own]
+                    await self._unwatched(plugin, own)
+
+    async def _unwatched(self, plugin: str, own: str) -> None:
+        for lane in self.plugins[plugin].lanes:
+            with suppress(BrokerError):
+                await lane.unwatch(own)
 
     def set_level(self, face: Face, level: str) -> None:
         """The least severe log messages `face` wants; plugins are asked for the least of all faces."""
@@ -216,12 +215,6 @@ class Router:
 
     def _instances(self) -> list[Any]:
         return [lane.instance for plugin in self.plugins.values() for lane in plugin.lanes if lane.instance is not None]
-
-    def _unwatch_soon(self, face: Face, plugin: str, own: str) -> None:
-        faces = self._watchers[plugin, own]
-        uri = faces[face.key]
-        task = asyncio.get_running_loop().create_task(self.unwatch(face, uri))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 _ADDRESS = {

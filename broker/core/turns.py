@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from broker.errors import BrokerError, Overloaded
+from broker.errors import Overloaded
 
 MAX_WAITING = 2048  # calls of one caller waiting at one instance
 
@@ -69,7 +69,7 @@ class Turns:
     def close(self) -> None:
         self._open = False
 
-    def fail(self, error: BrokerError) -> None:
+    def fail(self, error: Exception) -> None:
         """Everyone who waits gets `error`."""
         lines, self._lines = self._lines, {}
         for line in lines.values():

@@ -101,11 +101,18 @@ class Session:
         self._initialized = False  # and the client said it is ready
         self._level: str | None = None
         self._listens = Listens()
+        self._subscribed: set[str] = set()
         self._shown: set[Kind] = set()
         self._changed: set[Kind] = set()
         self._notice: asyncio.TimerHandle | None = None
         self._link = Link(
-            Peer(Lines()), stream, on_ask=self._asked, on_tell=self._told, on_end=self._ended, linger=LINGER
+            Peer(Lines()),
+            stream,
+            on_ask=self._asked,
+            on_tell=self._told,
+            on_end=self._ended,
+            linger=LINGER,
+            on_far_end=self._listens.end,
         )
 
     def start(self) -> None:
@@ -151,7 +158,7 @@ class Session:
                 self._link.tell(f"notifications/{what}/list_changed", params)
 
     def updated(self, uri: str) -> None:
-        if self._initialized:
+        if uri in self._subscribed:
             self._link.tell("notifications/resources/updated", _encode({"uri": uri}))
         for params in self._listens.updated(uri):
             self._link.tell("notifications/resources/updated", params)
@@ -313,11 +320,16 @@ class Session:
         return b"{}"
 
     async def _subscribe(self, asked: Asked, identity: Identity, params: eras.Members) -> Reply:
-        await self._watch(identity, _required(params, "uri"))
+        uri = _required(params, "uri")
+        await self._watch(identity, uri)
+        self._subscribed.add(uri)
         return b"{}"
 
     async def _unsubscribe(self, asked: Asked, identity: Identity, params: eras.Members) -> Reply:
-        await self._router.unwatch(self, _required(params, "uri"))
+        uri = _required(params, "uri")
+        self._subscribed.discard(uri)
+        if not self._listens.wants(uri):
+            await self._router.unwatch(self, uri)
         return b"{}"
 
     async def _listen(self, asked: Asked, identity: Identity, params: eras.Members) -> Reply:
@@ -337,7 +349,7 @@ class Session:
         finally:
             self._listens.close(asked.id)
             for uri in watched:
-                if not self._listens.wants(uri):
+                if not self._listens.wants(uri) and uri not in self._subscribed:
                     self._unwatch_soon(uri)
 
     async def _watch(self, identity: Identity, uri: str) -> None:

@@ -35,6 +35,7 @@ def latency(plan: Plan) -> None:
     """Time from one call written to its reply read, nothing else in flight."""
     for round, target in plan.turns():
         with one_cpu(), plan.session(target) as session:
+            session.open()
             tool = session.tool_of(0)
             for case, size in SIZES.items():
                 _warm(session, tool, size)
@@ -49,6 +50,7 @@ def throughput(plan: Plan) -> None:
     """Replies a second with many small calls in flight."""
     for round, target in plan.turns():
         with plan.session(target, busy=True) as session:
+            session.open()
             tool = session.tool_of(0)
             rate = _warm(session, tool, 100).pipelined(tool, 100, 2 * plan.seconds, AT_ONCE)
             plan.figures.add(RATE, target.name, round, rate)

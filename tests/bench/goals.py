@@ -48,11 +48,6 @@ def _large(figures: Figures) -> Goal:
     return _bounded("1 MB, one after the other: at most 3 x direct", ratio, 3, "{:.2f} x")
 
 
-def _cheap(figures: Figures) -> Goal:
-    found = figures.median(calls.cpu_of("100 B"), OURS)
-    return _bounded("processor time of a call of 100 B: at most 50 µs", found, 50, "{:.0f} µs")
-
-
 def _soon(figures: Figures) -> Goal:
     measure = startup.first_list(30)
     ratio = figures.ratio(measure, OURS, startup.UNIT_NAME)
@@ -69,7 +64,7 @@ def _small(figures: Figures) -> Goal:
     return _bounded("RSS with 50 configured, none started: at most 35 MB", found, 35, "{:.1f} MB")
 
 
-_GOALS: tuple[Callable[[Figures], Goal], ...] = (_ahead, _through, _large, _cheap, _soon, _unstarted, _small)
+_GOALS: tuple[Callable[[Figures], Goal], ...] = (_ahead, _through, _large, _soon, _unstarted, _small)
 
 
 def _bounded(what: str, found: float | None, bound: float, said: str) -> Goal:

@@ -40,6 +40,7 @@ def measure(plan: Plan) -> None:
 
 def _weigh(plan: Plan, target: Target, count: int) -> None:
     with plan.session(target, count) as session:
+        session.open()
         session.tools()
         size = _weight(session)
         plan.figures.add(configured(count), target.name, 0, size)

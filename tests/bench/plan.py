@@ -44,11 +44,10 @@ class Plan:
 
     @contextlib.contextmanager
     def session(self, target: Target, count: int = 1, *, busy: bool = False) -> Generator[Session]:
-        """A session whose faults are kept. A target that ends costs only the figures that were still to come."""
+        """A session, yet to be opened, whose faults are kept; with its target, only figures still to come are lost."""
         session = Session(target, self.place, count, busy=busy)
         try:
             with session:
-                session.open()
                 yield session
         except Unanswered as error:
             self.figures.fault(target.name, f"{error}; the last on stderr: {tail(self.place.log)}")
@@ -60,6 +59,7 @@ class Plan:
         for target in self.targets:
             if target.remembers and count not in self.place.warm:
                 with self.session(target, count) as session:
+                    session.open()
                     session.tools()
         self.place.warm.add(count)
 

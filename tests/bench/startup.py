@@ -47,6 +47,7 @@ def _round(plan: Plan, round: int, count: int) -> None:
 
 def _start(plan: Plan, target: Target, round: int, count: int) -> None:
     with plan.session(target, count) as session:
+        session.open()
         tools = session.tools()
         took = 1e3 * (time.perf_counter() - session.spawned)
         if len(tools) != count:

@@ -113,4 +113,6 @@ def _ratios(figures: Figures, measure: Measure, name: str) -> tuple[str, str]:
 def _number(value: float | None) -> str:
     if value is None:
         return ""
+    if 0 < abs(value) < 0.1:
+        return f"{value:.2g}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

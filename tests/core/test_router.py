@@ -275,6 +275,20 @@ async def test_a_plugin_of_one_era_has_one_instance_for_clients_of_both() -> Non
     assert len(house.runtime.of("a")) == 1
 
 
+async def test_a_plugin_found_to_speak_only_the_other_era_is_not_kept_twice() -> None:
+    house, old, new = House("a"), PretendFace("old"), PretendFace("new", Era.MODERN)
+    await house.known(old)
+    plugin = house.router.plugins["a"]
+    assert plugin.listing is not None
+    plugin.listing.versions = {Era.LEGACY: "v"}  # as a legacy client leaves it: nobody asked for the other
+    for _ in range(2):
+        assert (await house.call(new, "a__echo"))["plugin"] == "a"
+    await house.router.watch(new, new.identity, "any://thing")
+    first, second = house.runtime.of("a")
+    assert first.alive and not second.alive and first.watching == ["any://thing"]
+    assert len(plugin.lanes) == 1
+
+
 async def test_a_call_that_would_wait_for_itself_is_refused_at_once() -> None:
     house, face = House("a", "b"), PretendFace()
     await house.known(face)
