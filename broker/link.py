@@ -162,21 +162,18 @@ class Link:
         if isinstance(reply, (bytes, Raw)):
             self._send(self._peer.answer(asked.id, reply))
         else:
-            self._run(asked, reply)
+            task = EagerTask(reply, self._done, asked, self._loop)
+            if not task.done():
+                self._running[asked.id] = task
 
-    def _run(self, asked: Asked, handler: Coroutine[Any, Any, Reply]) -> None:
-        def done(result: Reply, error: BaseException | None) -> None:
-            self._running.pop(asked.id, None)
-            if error is None:
-                self._send(self._peer.answer(asked.id, result))
-            elif isinstance(error, Exception):
-                self._settle(asked, error)
-            if not self.open and not self._running:
-                self._loop.call_soon(self.close)
-
-        task = EagerTask(handler, done)
-        if not task.done():
-            self._running[asked.id] = task
+    def _done(self, asked: Asked, result: Reply, error: BaseException | None) -> None:
+        self._running.pop(asked.id, None)
+        if error is None:
+            self._send(self._peer.answer(asked.id, result))
+        elif isinstance(error, Exception):
+            self._settle(asked, error)
+        if not self.open and not self._running:
+            self._loop.call_soon(self.close)
 
     def _settle(self, asked: Asked, error: Exception) -> None:
         if not isinstance(error, BrokerError):

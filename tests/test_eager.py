@@ -18,10 +18,10 @@ class Outcome:
         self.over = asyncio.Event()
         self.result: Any = None
         self.error: BaseException | None = None
-        self.task = EagerTask(coroutine, self._done)
+        self.task = EagerTask(coroutine, self._done, "key", asyncio.get_running_loop())
 
-    def _done(self, result: Any, error: BaseException | None) -> None:
-        assert not self.over.is_set()
+    def _done(self, key: str, result: Any, error: BaseException | None) -> None:
+        assert key == "key" and not self.over.is_set()
         self.result, self.error = result, error
         self.over.set()
 

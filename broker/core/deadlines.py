@@ -27,7 +27,7 @@ class Deadlines:
         """The clock of `call`, run by the current task, starts now."""
         now = self._loop.time()
         call.task = current()
-        call.due, call.end = now + limits.timeout, now + max(limits.cap, limits.timeout)
+        call.due, call.end = now + limits.timeout, now + limits.cap
         self._calls[call] = limits
         if self._timer is None or self._timer.when() > call.due:
             self._arm(call.due)

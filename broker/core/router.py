@@ -31,6 +31,7 @@ LEARN_WAIT = 8.0  # seconds a first list waits for plugins never met; Codex give
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 _encode = msgspec.json.Encoder().encode
+_decode_text = msgspec.json.Decoder(str).decode
 
 
 class Router:
@@ -83,11 +84,17 @@ class Router:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def unknown(self, identity: Identity, opener: Caller) -> list[asyncio.Task[None]]:
-        """Begin to learn the lists nobody has seen yet; the tasks that do."""
+        """Begin to learn the lists nobody has seen yet; the tasks worth waiting for: those that never failed."""
         if not self._unknown:
             return []
-        tasks = [self.plugins[name].learn(identity, opener) for name in sorted(self._unknown)]
-        return [task for task in tasks if task is not None and not task.done()]
+        plugins = [self.plugins[name] for name in sorted(self._unknown)]
+        tasks = [(plugin.learn(identity, opener), plugin.failure) for plugin in plugins]
+        return [task for task, failure in tasks if failure is None and task is not None and not task.done()]
+
+    @property
+    def all_known(self) -> bool:
+        """Whether the lists of every plugin are known."""
+        return not self._unknown
 
     async def learned(self, identity: Identity, opener: Caller, bound: float = LEARN_WAIT) -> None:
         """Wait until every plugin's lists are known, or the bound passed."""
@@ -227,7 +234,7 @@ _ADDRESS = {
 
 def _string(call: Call, member: str) -> str:
     try:
-        return msgspec.json.decode(call.params[member], type=str)
+        return _decode_text(call.params[member])
     except (KeyError, msgspec.MsgspecError):
         raise BadArguments(f"{call.method} needs a string `{member}`") from None
 

@@ -216,11 +216,13 @@ class Session:
         return self._modern[1]
 
     async def _call(self, identity: Identity, method: str, params: eras.Members, meta: eras.Members | None) -> Reply:
-        call = Call(self, identity, method, params, meta, *_asides(meta))
+        call = Call(self, identity, method, params, meta)
+        if meta is not None:
+            call.token, call.log_level = meta.get("progressToken"), _text(meta, eras.LOG_LEVEL)
         if identity.era is Era.LEGACY:
             call.log_level = self._level
         try:
-            if self._router.unknown(identity, self):
+            if not self._router.all_known:
                 await self._router.learned_for(call)
             result = await self._router.call(call)
             if len(memoryview(result)) > self._max_frame:
@@ -391,13 +393,6 @@ def _modern_identity(method: str, meta: eras.Members) -> Identity:
         raise BadArguments(f"{method} needs {eras.CLIENT_CAPABILITIES} in `_meta`")
     info = meta.get(eras.CLIENT_INFO, Identity().info)
     return Identity(Era.MODERN, version, Raw(bytes(info)), _members(capabilities))
-
-
-def _asides(meta: eras.Members | None) -> tuple[Raw | None, str | None]:
-    """(progress token, log level) of a request."""
-    if meta is None:
-        return None, None
-    return meta.get("progressToken"), _text(meta, eras.LOG_LEVEL)
 
 
 def _members(value: Raw) -> eras.Members:
