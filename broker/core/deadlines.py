@@ -19,13 +19,12 @@ class Deadlines:
     """Cancels the task of a call whose time is over, and marks it `late`."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._calls: dict[Call, Limits] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, call: Call, limits: Limits) -> None:
         """The clock of `call`, run by the current task, starts now."""
-        now = self._loop.time()
+        now = asyncio.get_running_loop().time()
         call.task = current()
         call.due, call.end = now + limits.timeout, now + limits.cap
         self._calls[call] = limits
@@ -36,7 +35,7 @@ class Deadlines:
         """It is alive: its time starts anew, up to its cap."""
         limits = self._calls.get(call)
         if limits is not None:
-            call.due = min(self._loop.time() + limits.timeout, call.end)
+            call.due = min(asyncio.get_running_loop().time() + limits.timeout, call.end)
 
     def end(self, call: Call) -> None:
         """`call` has its outcome."""
@@ -50,10 +49,10 @@ class Deadlines:
     def _arm(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._sweep)
+        self._timer = asyncio.get_running_loop().call_at(when, self._sweep)
 
     def _sweep(self) -> None:
-        now, self._timer = self._loop.time(), None
+        now, self._timer = asyncio.get_running_loop().time(), None
         for call in [call for call in self._calls if call.due <= now]:
             if call.questions and call.end > now:
                 call.due = min(now + self._calls[call].timeout, call.end)
