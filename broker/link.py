@@ -193,7 +193,7 @@ class Link:
     def _contain(self, event: Told) -> None:
         try:
             self._on_tell(event)
-        except BrokerError as error:
+        except (BrokerError, msgspec.MsgspecError) as error:
             log.debug("%s dropped: %s", event.method, error)
         except Exception as error:
             log.error("%s failed", event.method, exc_info=error)

@@ -81,7 +81,7 @@ class PretendInstance:
         self.alive = False
         if not self.died.done():
             self.died.set_result(None)
-        self.host.ended(PluginFailed(f"{self.spec.name} ended"))
+        self.host.ended(self, PluginFailed(f"{self.spec.name} ended"))
 
     async def lists(self, kinds: set[Kind] | None = None) -> Listing:
         return self.listing

@@ -213,10 +213,10 @@ class Lane(Host):
     def logged(self, params: Reply) -> None:
         self.plugin.house.logged(params)
 
-    def ended(self, error: BrokerError) -> None:
+    def ended(self, instance: Instance, error: BrokerError) -> None:
         log.warning("%s", error)
         self.plugin.failure = error
-        self._lost(self.instance)
+        self._lost(instance)
 
     def told(self, call: Call | None, method: str, params: Reply) -> None:
         (self._opener if call is None else call.caller).tell(method, params)

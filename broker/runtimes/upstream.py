@@ -101,11 +101,15 @@ class Upstream:
             del self._calls[id]
             if token:
                 del self._tokens[token]
-        if self.era is call.identity.era:
-            return result
-        if self.era is Era.LEGACY:
-            return eras.modern_result(call.method, result)
-        return eras.legacy_result(self.spec.name, result)
+        return result if self.era is call.identity.era else self._converted(call, result)
+
+    def _converted(self, call: Call, result: Reply) -> bytes:
+        try:
+            if self.era is Era.LEGACY:
+                return eras.modern_result(call.method, result)
+            return eras.legacy_result(self.spec.name, result)
+        except msgspec.MsgspecError:
+            raise PluginFailed(f"{self.spec.name} answered {call.method} with a result that is no object") from None
 
     async def request(self, method: str, params: eras.Members | None = None) -> Reply:
         """A request of our own. Raises `RemoteError` or `PluginFailed`."""
@@ -314,7 +318,7 @@ class Upstream:
     async def _tell_death(self) -> None:
         error = await self.death()
         if self.serving:
-            self._host.ended(error)
+            self._host.ended(self, error)
         await self.stop(grace=0.5)
 
 

@@ -196,6 +196,17 @@ async def test_a_plugin_that_died_idle_is_started_again_at_the_next_call() -> No
     assert len(house.runtime.of("a")) == 2
 
 
+async def test_the_late_news_of_an_old_instances_death_does_not_touch_the_new_one() -> None:
+    house, face = House("a"), PretendFace()
+    await house.known(face)
+    (old,) = house.runtime.of("a")
+    old.alive = False  # gone, and the next call notices before the exit code is known
+    await house.call(face, "a__echo")
+    old.host.ended(old, PluginFailed("a ended"))
+    await house.call(face, "a__echo")
+    assert len(house.runtime.of("a")) == 2
+
+
 async def test_a_plugin_that_cannot_start_fails_its_calls_and_nobody_elses() -> None:
     house, face = House("a", "b"), PretendFace()
     house.runtime.listings["b"] = tools("echo")

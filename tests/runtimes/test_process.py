@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broker.core.ports import Call, Host, Identity, Reply
+from broker.core.ports import Call, Host, Identity, Instance, Reply
 from broker.errors import BrokerError, PluginFailed, PluginUnavailable
 from broker.model import Era, Kind, Limits, Listing, Spec
 from broker.runtimes.process import ProcessRuntime
@@ -34,7 +34,7 @@ class Holder(Host):
     def updated(self, uri: str) -> None: ...
     def logged(self, params: Reply) -> None: ...
     def told(self, call: Call | None, method: str, params: Reply) -> None: ...
-    def ended(self, error: BrokerError) -> None:
+    def ended(self, instance: Instance, error: BrokerError) -> None:
         self.endings.append(error)
         self.ended_.set()
 
