@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from broker.eager import EagerTask, Waiter
-from broker.errors import BrokerError, Closed, Overloaded, RemoteError, WireError
+from broker.errors import BrokerError, Closed, FrameTooLarge, Overloaded, RemoteError, WireError
 from broker.stream import Stream
 from broker.wire.framing import Frame
 from broker.wire.peer import NOTHING, Answered, Asked, Event, Id, Peer, Told, Unreadable
@@ -29,7 +29,6 @@ OnAsk = Callable[[Asked], Reply | Coroutine[Any, Any, Reply]]
 OnTell = Callable[[Told], None]
 
 MAX_OWED = 4096  # requests of one other side in work; one more is refused
-MAX_UNSENT = 8 << 20  # bytes it has not read; above, we stop reading what it says
 
 
 class Dialect(Struct, frozen=True):
@@ -45,7 +44,12 @@ LSP = Dialect("$/cancelRequest", "id", True)
 
 
 class Link:
-    """A conversation over `stream`. `on_ask` returns the result, or a coroutine that will."""
+    """A conversation over `stream`. `on_ask` returns the result, or a coroutine that will.
+
+    `linger`: seconds that requests in work may take when the other side has ended. `max_unsent`: bytes the other side
+    has not read, above which we read nothing more from it. `max_frame`: bytes of the longest message we write.
+    `on_room` is told when everything written was read.
+    """
 
     def __init__(
         self,
@@ -58,9 +62,13 @@ class Link:
         on_junk: Callable[[Unreadable], None] | None = None,
         dialect: Dialect = MCP,
         linger: float = 0,
+        max_unsent: int | None = None,
+        max_frame: int | None = None,
         on_far_end: Callable[[], None] | None = None,
+        on_room: Callable[[], None] | None = None,
     ) -> None:
-        self._linger, self._on_far_end = linger, on_far_end
+        self._linger, self._on_far_end, self._on_room = linger, on_far_end, on_room
+        self._max_unsent, self._max_frame = max_unsent, max_frame
         self._peer, self._stream, self._dialect = peer, stream, dialect
         self._on_ask, self._on_tell, self._on_end, self._on_junk = on_ask, on_tell, on_end, on_junk
         self._waiters: dict[Id, Waiter[Reply]] = {}
@@ -102,8 +110,13 @@ class Link:
 
     def tell(self, method: str, params: Reply = NOTHING) -> None:
         """Send a notification."""
-        if self.open:
-            self._stream.send(*self._peer.tell(method, params))
+        if not self.open:
+            return
+        frame = self._peer.tell(method, params)
+        if self._fits(frame):
+            self._stream.send(*frame)
+        else:
+            log.warning("a %s is left out: it passes the limit of %s bytes", method, self._max_frame)
 
     def close(self) -> None:
         """End the conversation. Safe to call twice."""
@@ -126,14 +139,25 @@ class Link:
             return
         for event in events:
             self._dispatch(event)
-        if self._stream.unsent > MAX_UNSENT and not self._paused:
+        if self._max_unsent is not None and self._stream.unsent > self._max_unsent and not self._paused:
             self._paused = True
             self._stream.pause()
 
     def _drained(self) -> None:
-        if self._paused and self._stream.unsent < MAX_UNSENT:
+        if self._paused:
             self._paused = False
             self._stream.resume()
+        if self._on_room is not None:
+            self._on_room()
+        self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        """The other side has ended, and everything owed to it is said."""
+        if not (self.open or self._running or self._stream.unsent):
+            self.close()
+
+    def _fits(self, frame: Frame) -> bool:
+        return self._max_frame is None or sum(map(len, frame)) <= self._max_frame
 
     def _dispatch(self, event: Event) -> None:
         if type(event) is Asked:
@@ -172,14 +196,19 @@ class Link:
             self._send(self._peer.answer(asked.id, result))
         elif isinstance(error, Exception):
             self._settle(asked, error)
-        if not self.open and not self._running:
-            self._loop.call_soon(self.close)
+        if not self.open:
+            self._loop.call_soon(self._close_if_over)
 
     def _settle(self, asked: Asked, error: Exception) -> None:
         if not isinstance(error, BrokerError):
             log.error("%s failed", asked.method, exc_info=error)
             error = BrokerError("internal error in broker; its log has the traceback")
-        self._send(self._peer.refuse(asked.id, error))
+        frame = self._peer.refuse(asked.id, error)
+        if frame is not None and not self._fits(frame):
+            self._peer.take_back(asked.id)
+            limit = FrameTooLarge(f"the error of {asked.method} passes the limit of {self._max_frame} bytes")
+            frame = self._peer.refuse(asked.id, limit)
+        self._send(frame)
 
     def _send(self, frame: Frame | None) -> None:
         if frame is not None:
@@ -227,7 +256,7 @@ class Link:
         self._loop.call_soon(self._linger_on)  # who was woken just now has its turn first
 
     def _linger_on(self) -> None:
-        if self._running and self._linger:
+        if (self._running or self._stream.unsent) and self._linger:
             self._loop.call_later(self._linger, self.close)
         else:
             self.close()

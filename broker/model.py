@@ -88,3 +88,4 @@ class Listing(Struct, kw_only=True):
     resources: list[Raw] = []
     templates: list[Raw] = []
     prompts: list[Raw] = []
+    partial: bool = False  # a list was not answered in time: good enough to serve, not to keep

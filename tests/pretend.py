@@ -135,6 +135,8 @@ class PretendRuntime:
         self.instances.append(instance)
         return instance
 
+    async def close(self, grace: float) -> None: ...
+
     def of(self, name: str) -> list[PretendInstance]:
         return [instance for instance in self.instances if instance.spec.name == name]
 
@@ -145,11 +147,16 @@ class PretendFace:
     def __init__(self, key: str = "client", era: Era = Era.LEGACY) -> None:
         self.key, self.title = key, key
         self.identity = Identity(era=era)
+        self.clogged = False
+        self.cleared = asyncio.Event()
         self.told: list[tuple[str, Any]] = []
         self.changes: list[set[Kind]] = []
         self.updates: list[str] = []
         self.logs: list[Any] = []
         self.answers: dict[str, Any] = {}
+
+    async def room(self) -> None:
+        await self.cleared.wait()
 
     def tell(self, method: str, params: Reply) -> None:
         self.told.append((method, json.loads(bytes(params))))

@@ -34,6 +34,7 @@ class Terminal:
 
     key = "terminal"
     title = "a terminal"
+    clogged = False
     identity = _IDENTITIES[Era.LEGACY]
 
     def __init__(self, asker: str = "a plugin") -> None:
@@ -55,6 +56,9 @@ class Terminal:
         identity = _IDENTITIES[Era.MODERN if modern else Era.LEGACY]
         meta = modern_meta(None, identity.info, identity.capabilities, LEVEL) if modern else None
         return Call(self, identity, method, params, meta, token=_TOKEN, log_level=LEVEL)
+
+    async def room(self) -> None:
+        """A terminal reads always."""
 
     def tell(self, method: str, params: Reply) -> None:
         if method == "notifications/progress":

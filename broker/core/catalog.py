@@ -23,12 +23,14 @@ from broker.model import KINDS, Kind, Listing, Problem, Spec
 
 MAX_NAME = 60  # Copilot CLI cuts at 64 with its own prefix, Gemini CLI at 63
 PAGE = 4 << 20  # bytes of one page of a list; the TypeScript SDK drops a connection at 10 MiB
+NEAR = 500  # names that are compared with a wrong one; a comparison costs 50 us
 EXPLICIT = "broker://"  # broker://PLUGIN/URI names a resource by its owner
 
 _KEY: dict[Kind, str] = {"tools": "name", "prompts": "name", "resources": "uri", "templates": "uriTemplate"}
 _encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _text = msgspec.json.Decoder(str).decode
+_EXPRESSION = re.compile(r"(\{[^{}]*\})")
 _ODD = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -50,7 +52,6 @@ class Catalog:
         self._listings: dict[str, Listing] = {}
         self._tables: dict[Kind, dict[str, Entry]] = {}
         self._pages: dict[Kind, list[bytes]] = {}
-        self._templates: list[tuple[re.Pattern[str], Entry]] | None = None
         self._problems: dict[Kind, list[Problem]] = {}
 
     def put(self, spec: Spec, listing: Listing | None) -> None:
@@ -63,7 +64,6 @@ class Catalog:
             self._specs[spec.name], self._listings[spec.name] = spec, listing
         self._tables.clear()
         self._pages.clear()
-        self._templates = None
 
     def listing(self, plugin: str) -> Listing | None:
         return self._listings.get(plugin)
@@ -176,9 +176,8 @@ class Catalog:
         return dict(sorted(table.items()))
 
     def _by_template(self, uri: str) -> str | None:
-        if self._templates is None:
-            self._templates = [(_pattern(entry.own), entry) for entry in self._table("templates").values()]
-        return next((entry.plugin for pattern, entry in self._templates if pattern.fullmatch(uri)), None)
+        entries = self._table("templates").values()
+        return next((entry.plugin for entry in entries if _matches(entry.own, uri)), None)
 
     def _by_capability(self) -> str | None:
         """The only plugin that has resources at all, if there is only one."""
@@ -211,16 +210,25 @@ def _folded(name: str) -> str:
     return re.sub(r"[.\-]", "_", name.casefold())
 
 
-def _pattern(template: str) -> re.Pattern[str]:
-    """RFC 6570 expressions as 'anything'; `{+path}` and the like may hold slashes, plain ones may not."""
-    parts = re.split(r"(\{[^{}]*\})", template)
-    return re.compile("".join(_part(part) for part in parts))
+def _matches(template: str, uri: str) -> bool:
+    """Whether `uri` can come from an RFC 6570 template: its literal parts in order, and something between them.
 
-
-def _part(part: str) -> str:
-    if not part.startswith("{"):
-        return re.escape(part)
-    return ".*" if part[1:2] in "+#/?&." else "[^/]+"
+    Linear in the length of `uri`, whatever a plugin's template looks like; an expression that stands for no
+    path (`{id}`, not `{+path}`) takes no slash.
+    """
+    literals, expressions = _EXPRESSION.split(template)[::2], _EXPRESSION.findall(template)
+    if not uri.startswith(literals[0]):
+        return False
+    at = len(literals[0])
+    for number, (expression, literal) in enumerate(zip(expressions, literals[1:], strict=True), 1):
+        last = number == len(expressions)
+        end = len(uri) - len(literal) if last and uri.endswith(literal) else uri.find(literal, at + 1)
+        if end <= at or (literal == "" and not last):
+            return literal == "" and not last  # two expressions side by side: anything goes
+        if expression[1:2] not in "+#/?&." and "/" in uri[at:end]:
+            return False
+        at = end + len(literal)
+    return at == len(uri)
 
 
 def _paged(items: list[Raw]) -> list[bytes]:
@@ -246,5 +254,7 @@ def _page_number(cursor: str, pages: int) -> int:
 def _nearest(name: str, names: Iterable[str]) -> str:
     import difflib  # only on the way to an error
 
-    near = difflib.get_close_matches(name, list(names), 1)
+    prefix = name.partition("__")[0]
+    same = [each for each in names if each.startswith(prefix)][:NEAR] or list(names)[:NEAR]
+    near = difflib.get_close_matches(name, same, 1)
     return f"; did you mean {near[0]}?" if near else ""

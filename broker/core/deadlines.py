@@ -12,8 +12,6 @@ from broker.core.ports import Call
 from broker.eager import current
 from broker.model import Limits
 
-OVER = float("inf")  # `due` of a call that has its outcome
-
 
 class Deadlines:
     """Cancels the task of a call whose time is over, and marks it `late`."""
@@ -40,7 +38,6 @@ class Deadlines:
     def end(self, call: Call) -> None:
         """`call` has its outcome."""
         self._calls.pop(call, None)
-        call.due = OVER
 
     def close(self) -> None:
         if self._timer is not None:

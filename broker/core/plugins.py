@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
-from broker.core.deadlines import OVER, Deadlines
+from broker.core.deadlines import Deadlines
 from broker.core.ports import Call, Caller, Host, Identity, Instance, Nobody, Reply, Runtime, Unsent
 from broker.core.turns import Turns
 from broker.errors import BrokerError, Closed, PluginFailed, PluginUnavailable, TimedOut
@@ -26,6 +27,7 @@ log = logging.getLogger("broker.plugins")
 
 LONG_WAIT = 5.0  # seconds in line after which the log says, once, what to change
 TRIES = 3  # instances that may end before a call could be written to them
+REFRESH_PAUSE = 1.0  # seconds between two refreshes of the lists of a plugin that says they change all the time
 LEARN_AGAIN = 10.0  # seconds before a plugin that could not be started is tried again for a list
 STARTS = max(4, 2 * (os.cpu_count() or 1))  # at the same time, in the whole broker
 
@@ -141,19 +143,25 @@ class Lane(Host):
         self._identity = Identity()
         self._watched: set[str] = set()
         self._refreshing: asyncio.Task[None] | None = None
+        self._refreshed_at = float("-inf")
         self._stale: set[Kind] = set()
+        self._questions: dict[asyncio.Future[Reply], set[Call]] = {}
         self._stopped = False
 
     async def call(self, call: Call) -> Reply:
         """Run one call when its turn comes. Raises `PluginFailed`, `TimedOut`, `RemoteError`, `Overloaded`."""
-        for _ in range(TRIES):
+        lost = 0
+        while lost < TRIES:
+            if call.caller.clogged:
+                await call.caller.room()
             if not self.turns.take_now():
                 await self._wait(call)
             instance = self.instance
             try:
-                if instance is not None:
+                if instance is not None and not call.caller.clogged:
                     return await self._run(instance, call)
             except Unsent:
+                lost += 1
                 self._lost(instance)
             finally:
                 self.turns.give_back()
@@ -170,18 +178,26 @@ class Lane(Host):
         return self
 
     async def watch(self, uri: str, identity: Identity, opener: Caller) -> None:
-        """Have updates of a resource of its."""
+        """Have updates of a resource of its. Raises `PluginFailed`, `TimedOut`, `RemoteError`."""
         lane = await self.ready(identity, opener)
         if uri not in lane._watched:
             if lane.instance is not None:
-                await lane.instance.watch(uri)
+                await self._bounded(lane.instance.watch(uri), "resources/subscribe")
             lane._watched.add(uri)
 
     async def unwatch(self, uri: str) -> None:
         if uri in self._watched:
             self._watched.discard(uri)
             if self.instance is not None:
-                await self.instance.unwatch(uri)
+                await self._bounded(self.instance.unwatch(uri), "resources/unsubscribe")
+
+    async def _bounded(self, request: Coroutine[Any, Any, None], method: str) -> None:
+        spec = self.plugin.spec
+        try:
+            async with asyncio.timeout(spec.limits.timeout):
+                await request
+        except TimeoutError:
+            raise TimedOut(f"{spec.name} did not answer {method} within {spec.limits.timeout:g} s") from None
 
     async def stop(self, grace: float) -> None:
         """End the instance, for good."""
@@ -205,7 +221,7 @@ class Lane(Host):
     def changed(self, kinds: set[Kind]) -> None:
         self._stale |= kinds
         if self.instance is not None and (self._refreshing is None or self._refreshing.done()):
-            self._refreshing = asyncio.get_running_loop().create_task(self._refresh(self.instance))
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
 
     def updated(self, uri: str) -> None:
         self.plugin.house.updated(self.plugin, uri)
@@ -218,25 +234,28 @@ class Lane(Host):
         self.plugin.failure = error
         self._lost(instance)
 
-    def told(self, call: Call | None, method: str, params: Reply) -> None:
-        (self._opener if call is None else call.caller).tell(method, params)
+    def told(self, calls: Sequence[Call], method: str, params: Reply) -> None:
+        (calls[0].caller if calls else self._opener).tell(method, params)
 
-    async def ask(self, call: Call | None, method: str, params: Reply) -> Reply:
-        caller = self._opener if call is None else call.caller
-        if call is None:
-            return await caller.ask(method, params)
+    async def ask(self, calls: Sequence[Call], method: str, params: Reply) -> Reply:
+        """Ask whoever made `calls`, or opened the instance; the question ends when all of them have ended."""
+        caller = calls[0].caller if calls else self._opener
         question = asyncio.ensure_future(caller.ask(method, params))
-        call.questions = {*(call.questions or ()), question}
+        open_calls = self._questions[question] = set(calls)
+        for call in calls:
+            call.questions += 1
         try:
             return await question
         except asyncio.CancelledError:
             question.cancel()
-            if call.due == OVER:
+            if calls and not open_calls:
                 raise Closed("the call that asked this has ended") from None
             raise
         finally:
-            call.questions.discard(question)
-            self.plugin.deadlines.progressed(call)
+            del self._questions[question]
+            for call in calls:
+                call.questions -= 1
+                self.plugin.deadlines.progressed(call)
 
     # its own affairs
 
@@ -252,7 +271,13 @@ class Lane(Host):
             raise TimedOut(f"{spec.name} did not answer {call.method} within {spec.limits.timeout:g} s") from None
         finally:
             deadlines.end(call)
-            for question in call.questions or ():
+            if call.questions:
+                self._end_questions(call)
+
+    def _end_questions(self, call: Call) -> None:
+        for question, calls in list(self._questions.items()):
+            calls.discard(call)
+            if not calls:
                 question.cancel()
 
     async def _wait(self, call: Call) -> None:
@@ -301,15 +326,12 @@ class Lane(Host):
             instance = await plugin.runtime.start(plugin.spec, self._identity, plugin.listing, self)
         self.instance = instance
         try:
-            async with asyncio.timeout(plugin.spec.limits.start):
-                await self._begin(instance)
+            await self._begin(instance)
             if self.instance is not instance:
                 raise plugin.failure or PluginUnavailable(f"{plugin.spec.name} ended at its start")
-        except BaseException as error:
+        except BaseException:
             self.instance = None
             await instance.stop(0.5)
-            if isinstance(error, TimeoutError):
-                raise PluginUnavailable(f"{plugin.spec.name} does not answer when it is asked for its lists") from None
             raise
         self.turns.open()
 
@@ -322,28 +344,32 @@ class Lane(Host):
             self.changed(set(KINDS))
         if self.plugin.house.log_level is not None:
             instance.level(self.plugin.house.log_level)
-        for uri in self._watched:
+        for uri in list(self._watched):
             with suppress(BrokerError):
-                await instance.watch(uri)
+                await self._bounded(instance.watch(uri), "resources/subscribe")
 
     def _failed(self, error: BrokerError) -> None:
         self.plugin.failure = error
         log.warning("%s (%s)", error, error.hint)
         self.turns.fail(error)
 
-    async def _refresh(self, instance: Instance) -> None:
-        """Ask for its lists again, in turn with the calls."""
-        while self._stale and self.instance is instance:
+    async def _refresh(self) -> None:
+        """Ask for its lists again, in turn with the calls, and no more often than a client could use."""
+        loop = asyncio.get_running_loop()
+        while self._stale and self.instance is not None:
+            await asyncio.sleep(max(0, self._refreshed_at + REFRESH_PAUSE - loop.time()))
             try:
                 await self.turns.take("broker")
-            except BrokerError:
+            except (BrokerError, Moved):
                 return
+            self._refreshed_at = loop.time()
             kinds, self._stale = self._stale, set()
+            instance: Instance | None = self.instance
             try:
-                async with asyncio.timeout(self.plugin.spec.limits.timeout):
+                if instance is not None:
                     self.plugin.learned(await instance.lists(kinds), kinds)
-            except (BrokerError, TimeoutError) as error:
-                log.info("%s does not answer when it is asked for its lists: %s", self.plugin.spec.name, error)
+            except BrokerError as error:
+                log.info("the lists of %s cannot be asked for: %s", self.plugin.spec.name, error)
             finally:
                 self.turns.give_back()
 

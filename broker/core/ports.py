@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Raw, Struct
@@ -25,6 +24,15 @@ class Caller(Protocol):
     @property
     def title(self) -> str:
         """The client's name, for logs."""
+        ...
+
+    @property
+    def clogged(self) -> bool:
+        """Whether it does not read what is written to it: no call of its is begun now."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until it reads again, or has left."""
         ...
 
     def tell(self, method: str, params: Reply) -> None:
@@ -75,7 +83,7 @@ class Call(Struct, eq=False):
     due: float = 0.0  # loop time at which it times out; moved by progress
     end: float = 0.0  # loop time beyond which nothing moves it
     late: bool = False
-    questions: set[asyncio.Future[Reply]] | None = None  # to the caller, still open: its clock stands still
+    questions: int = 0  # to the caller, still open: its clock stands still
     task: Any = None
 
 
@@ -86,9 +94,9 @@ class Host(Protocol):
     def changed(self, kinds: set[Kind]) -> None: ...
     def updated(self, uri: str) -> None: ...
     def logged(self, params: Reply) -> None: ...
-    def told(self, call: Call | None, method: str, params: Reply) -> None: ...
+    def told(self, calls: Sequence[Call], method: str, params: Reply) -> None: ...
     def ended(self, instance: Instance, error: BrokerError) -> None: ...
-    async def ask(self, call: Call | None, method: str, params: Reply) -> Reply: ...
+    async def ask(self, calls: Sequence[Call], method: str, params: Reply) -> Reply: ...
 
 
 class Instance(Protocol):
@@ -121,6 +129,10 @@ class Runtime(Protocol):
         """A new instance, opened in the identity's era if it can be. Raises `PluginUnavailable`."""
         ...
 
+    async def close(self, grace: float) -> None:
+        """End everything it started that is not gone yet."""
+        ...
+
 
 class Unsent(Exception):
     """The instance ended before the call was written to it: the next one may have it."""
@@ -131,6 +143,10 @@ class Nobody:
 
     key = "broker"
     title = "broker"
+    clogged = False
+
+    async def room(self) -> None:
+        """There is always room."""
 
     def tell(self, method: str, params: Reply) -> None:
         """Nobody hears it."""

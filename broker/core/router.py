@@ -42,7 +42,7 @@ class Router:
     ) -> None:
         self.catalog = Catalog(alone)
         self.alone = alone
-        self._listings = listings
+        self._runtime, self._listings = runtime, listings
         self._deadlines = Deadlines()
         starts = asyncio.Semaphore(STARTS)
         self.plugins: dict[str, Plugin] = {}
@@ -149,6 +149,7 @@ class Router:
         """End every plugin."""
         self._deadlines.close()
         await asyncio.gather(*(plugin.stop(grace) for plugin in self.plugins.values()))
+        await self._runtime.close(grace)
 
     # what plugins tell
 
@@ -158,7 +159,8 @@ class Router:
 
     def listed(self, plugin: Plugin, listing: Listing, kinds: set[Kind], *, first: bool) -> None:
         self._unknown.discard(plugin.spec.name)
-        self._listings.put(plugin.spec, listing)
+        if not listing.partial:
+            self._listings.put(plugin.spec, listing)
         self.catalog.put(plugin.spec, listing)
         if kinds:
             for face in list(self._faces.values()):

@@ -41,9 +41,11 @@ from broker.wire.peer import Asked, Peer, Told
 
 log = logging.getLogger("broker.mcp")
 
+CLOGGED = 8 << 20  # unsent bytes from which a client is not read, and none of its calls is begun
 LAGGING = 1 << 20  # unsent bytes from which progress and log messages of a client are left out
 LINGER = 1.0  # seconds that calls in flight may go on when the client's side has ended
 SETTLE = 0.05  # seconds in which changes of lists become one notice
+FRAME_ROOM = 1 << 10  # bytes of an envelope around a result
 MAX_INSTRUCTIONS = 32 << 10  # characters of all plugins' instructions together
 
 _encode = msgspec.json.Encoder().encode
@@ -105,6 +107,8 @@ class Session:
         self._shown: set[Kind] = set()
         self._changed: set[Kind] = set()
         self._notice: asyncio.TimerHandle | None = None
+        self._behind: set[str] = set()  # resources whose updates wait until the client reads again
+        self._room = asyncio.Event()
         self._link = Link(
             Peer(Lines()),
             stream,
@@ -112,7 +116,10 @@ class Session:
             on_tell=self._told,
             on_end=self._ended,
             linger=LINGER,
+            max_unsent=CLOGGED,
+            max_frame=max_frame + FRAME_ROOM,
             on_far_end=self._listens.end,
+            on_room=self._caught_up,
         )
 
     def start(self) -> None:
@@ -157,7 +164,26 @@ class Session:
             for params in self._listens.changed(what):
                 self._link.tell(f"notifications/{what}/list_changed", params)
 
+    @property
+    def clogged(self) -> bool:
+        return self._link.unsent > CLOGGED
+
+    async def room(self) -> None:
+        """Return when the client has read what was written to it, or has left."""
+        self._room.clear()
+        if self.clogged and self._link.open:
+            await self._room.wait()
+
+    def _caught_up(self) -> None:
+        self._room.set()
+        behind, self._behind = self._behind, set()
+        for uri in behind:
+            self.updated(uri)
+
     def updated(self, uri: str) -> None:
+        if self._link.unsent > LAGGING:
+            self._behind.add(uri)
+            return
         if uri in self._subscribed:
             self._link.tell("notifications/resources/updated", _encode({"uri": uri}))
         for params in self._listens.updated(uri):
@@ -197,6 +223,7 @@ class Session:
             self._router.tell_all(told.method, told.params)
 
     def _ended(self) -> None:
+        self._room.set()
         self._router.leave(self)
         self._on_end()
 

@@ -36,6 +36,7 @@ class ProcessRuntime:
 
     def __init__(self, logs: Path | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._logs, self._environ = logs, environ
+        self._alive: set[Upstream] = set()
 
     async def start(self, spec: Spec, identity: Identity, known: Listing | None, host: Host) -> Upstream:
         """A new instance, in the identity's era if the server speaks it. Raises `PluginUnavailable`."""
@@ -59,6 +60,10 @@ class ProcessRuntime:
         upstream.serving = True
         return upstream
 
+    async def close(self, grace: float) -> None:
+        """End every process it started that is not gone yet."""
+        await asyncio.gather(*(upstream.stop(grace) for upstream in list(self._alive)))
+
     async def _spawn(self, spec: Spec, host: Host) -> Upstream:
         env = child_env(spec, self._environ)
         try:
@@ -66,7 +71,9 @@ class ProcessRuntime:
         except (OSError, ValueError) as error:
             raise PluginUnavailable(f"{spec.name} cannot be started: {error}") from None
         path = self._logs / f"{spec.name}.log" if self._logs is not None else None
-        return Upstream(spec, child, host, PluginLog(path))
+        upstream = Upstream(spec, child, host, PluginLog(path), self._alive.discard)
+        self._alive.add(upstream)
+        return upstream
 
     async def _argv(self, spec: Spec) -> list[str] | str:
         if spec.entry is not None and spec.entry.endswith((".ts", ".mts")):  # asks node for its version

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -18,7 +18,15 @@ from msgspec import Raw
 
 from broker.confine.tree import GRACE, Child, describe_exit
 from broker.core.ports import Call, Host, Reply, Unsent
-from broker.errors import BrokerError, Closed, NoSuchMethod, PluginFailed, RemoteError
+from broker.errors import (
+    BrokerError,
+    Closed,
+    NoSuchMethod,
+    Overloaded,
+    PluginFailed,
+    PluginUnavailable,
+    RemoteError,
+)
 from broker.link import Link
 from broker.model import Era, Kind, Listing, Spec
 from broker.runtimes.plugin_log import PluginLog
@@ -30,6 +38,8 @@ from broker.wire.peer import Asked, Peer, Told, Unreadable
 log = logging.getLogger("broker.upstream")
 
 EXIT_NEWS = 0.08  # seconds between the end of stdout and the exit code, before callers are told without it
+MAX_UNREAD = 16 << 20  # bytes it has not read, from which it gets no more calls
+MAX_ITEM = 4 << 20  # bytes of one definition
 MAX_PAGES = 1000  # of one list
 MAX_NOISE = 200  # lines of plain text on stdout that are kept in the log
 
@@ -51,8 +61,10 @@ CHANGES: dict[str, set[Kind]] = {
 class Upstream:
     """One MCP server process and what we said to each other."""
 
-    def __init__(self, spec: Spec, child: Child, host: Host, plugin_log: PluginLog) -> None:
-        self.spec, self.child, self._host, self._log = spec, child, host, plugin_log
+    def __init__(
+        self, spec: Spec, child: Child, host: Host, plugin_log: PluginLog, on_gone: Callable[[Upstream], None]
+    ) -> None:
+        self.spec, self.child, self._host, self._log, self._on_gone = spec, child, host, plugin_log, on_gone
         self.era = Era.LEGACY
         self.listing = Listing()
         self.meta: eras.Members | None = None  # the envelope of our own requests, in the modern era
@@ -80,6 +92,8 @@ class Upstream:
 
     async def call(self, call: Call) -> Reply:
         """Run one call; the result is in the era of its caller."""
+        if self.link.unsent > MAX_UNREAD:
+            raise Overloaded(f"{self.spec.name} does not read what is sent to it; {self.link.unsent} bytes wait")
         token = self._token_for(call) if call.token is not None else 0
         try:
             id, waiter = self.link.ask(call.method, self._params(call, token))
@@ -133,11 +147,25 @@ class Upstream:
         self.link.tell(method, params)
 
     async def lists(self, kinds: set[Kind] | None = None) -> Listing:
-        """What it shows now; lists not in `kinds` are the ones it showed before."""
+        """What it shows now; lists not in `kinds`, or not answered in time, are the ones it showed before.
+
+        Raises `PluginUnavailable` if it answers none.
+        """
         wanted: list[Kind] = [kind for kind in LISTS if kinds is None or kind in kinds]
-        found = await asyncio.gather(*(self._list(kind) for kind in wanted))
-        self.listing = msgspec.structs.replace(self.listing, **dict(zip(wanted, found, strict=True)))
+        found = dict(zip(wanted, await asyncio.gather(*(self._list_in_time(kind) for kind in wanted)), strict=True))
+        answered: dict[str, Any] = {kind: items for kind, items in found.items() if items is not None}
+        if not answered:
+            raise PluginUnavailable(f"{self.spec.name} does not answer when it is asked for its lists")
+        self.listing = msgspec.structs.replace(self.listing, **answered, partial=len(answered) < len(found))
         return self.listing
+
+    async def _list_in_time(self, kind: Kind) -> list[Raw] | None:
+        try:
+            async with asyncio.timeout(self.spec.limits.start):
+                return await self._list(kind)
+        except TimeoutError:
+            log.warning("%s did not answer %s within %g s", self.spec.name, LISTS[kind][0], self.spec.limits.start)
+            return None
 
     async def watch(self, uri: str) -> None:
         """Have its updates of `uri` sent to the host."""
@@ -180,6 +208,7 @@ class Upstream:
         self.link.close()
         self._stderr.close()
         self._log.close()
+        self._on_gone(self)
 
     async def death(self) -> PluginFailed:
         """How it ended, in words; waits for the exit code no longer than callers may be kept."""
@@ -260,12 +289,10 @@ class Upstream:
         params = {"notifications": notifications, "_meta": self.meta}
         return self.link.ask("subscriptions/listen", _encode(params))[0]
 
-    def _current(self) -> Call | None:
-        """The call that what is pushed now belongs to."""
+    def _current(self) -> list[Call]:
+        """The calls that what is pushed now may belong to: those in flight, if they are all one caller's."""
         calls = list(self._calls.values())
-        if calls and all(call.caller is calls[0].caller for call in calls):
-            return calls[-1] if len(calls) == 1 else calls[0]
-        return None
+        return calls if calls and all(call.caller is calls[0].caller for call in calls) else []
 
     def _asked(self, asked: Asked) -> bytes | Coroutine[Any, Any, Reply]:
         if asked.method == "ping":
@@ -287,11 +314,11 @@ class Upstream:
             self._host.told(self._current(), told.method, told.params)
 
     def _logged(self, told: Told) -> None:
-        call = self._current()
-        if call is None:
+        calls = self._current()
+        if not calls:
             self._host.logged(told.params)
-        elif call.identity.era is Era.LEGACY or _as_severe(told.params, call.log_level):
-            call.caller.tell(told.method, told.params)
+        elif any(call.identity.era is Era.LEGACY or _as_severe(told.params, call.log_level) for call in calls):
+            calls[0].caller.tell(told.method, told.params)
 
     def _progress(self, params: Raw) -> None:
         found = eras.members(params)

@@ -1,8 +1,8 @@
 """Where one message ends and the next begins: lines (MCP) or Content-Length headers (LSP).
 
 Rule 1: only new bytes are scanned, so a frame that arrives in a thousand pieces costs no more than in one.
-Rule 2: a line that is too long costs only itself: its head is kept, to find the id an answer is owed to, the
-rest is thrown away up to its newline. A length-framed stream cannot be resynced: there a bad header is the end.
+Rule 2: a line that is too long costs only itself: its head and tail are kept, to find the id an answer is owed to, the
+rest is thrown away. A length-framed stream cannot be resynced: there a bad header is the end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from broker.errors import WireError
 
 MAX_BODY = 16 << 20  # bytes of one incoming frame; the official TypeScript SDK gives up at 10 MiB
 MAX_HEADER = 4 << 10  # bytes of one header block; the LSP headers in use need under 100
-HEAD = 4 << 10  # bytes kept of a line that was too long
+HEAD = 4 << 10  # bytes kept of a line that was too long, from its beginning and again from its end
 
 
 Payload = bytes | memoryview
@@ -20,7 +20,7 @@ LARGE = 32 << 10  # bytes from which a system call more is cheaper than a copy
 
 
 class TooLong(bytes):
-    """The head of a line that passed the limit; the rest of it is gone."""
+    """Head and tail of a line that passed the limit; what was between them is gone."""
 
 
 class Lines:
@@ -31,6 +31,7 @@ class Lines:
         self._parts: list[bytes] = []
         self._size = 0
         self._head: bytes | None = None  # set while the rest of a too long line is thrown away
+        self._tail = b""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames completed by `data`, without newline; a `TooLong` for one that passed the limit."""
@@ -56,19 +57,21 @@ class Lines:
         return lines
 
     def _keep(self, piece: bytes) -> None:
-        if self._head is not None or not piece:
+        if self._head is not None:
+            self._tail = (self._tail + piece)[-HEAD:]
             return
         self._parts.append(piece)
         self._size += len(piece)
         if self._size > self._limit:
-            self._head = b"".join(self._parts)[:HEAD]
+            whole = b"".join(self._parts)
+            self._head, self._tail = whole[:HEAD], whole[HEAD:][-HEAD:]
             self._parts.clear()
             self._size = 0
 
     def _finish(self, last: bytes) -> bytes:
         self._keep(last)
         if self._head is not None:
-            line: bytes = TooLong(self._head)
+            line: bytes = TooLong(self._head + self._tail)
         else:
             line = b"".join(self._parts)
         self._parts.clear()
@@ -76,7 +79,7 @@ class Lines:
         return line
 
     def _checked(self, line: bytes) -> bytes:
-        return TooLong(line[:HEAD]) if len(line) > self._limit else line
+        return TooLong(line[:HEAD] + line[HEAD:][-HEAD:]) if len(line) > self._limit else line
 
     @staticmethod
     def wrap(head: bytes, payload: Payload, tail: bytes) -> Frame:

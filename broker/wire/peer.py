@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from broker.errors import BadRequest, BrokerError, RemoteError, WireError
-from broker.wire.framing import Frame, TooLong
+from broker.wire.framing import HEAD, Frame, TooLong
 
 Id = int | str
 MAX_DEPTH: Final = 128  # of a frame; the official Python SDK's parser stops at 200
@@ -86,7 +86,11 @@ class Unreadable(Struct):
 Event = Asked | Told | Answered | Unreadable
 _decode = msgspec.json.Decoder(Envelope).decode
 _encode = msgspec.json.Encoder().encode
-_ID = re.compile(rb'"id"\s*:\s*(-?\d{1,30}|"(?:[^"\\]|\\.){0,256}")\s*[,}]')
+_VALUE = rb'(-?\d{1,30}|"(?:[^"\\]|\\.){0,256}")'
+_VERSION = rb'"jsonrpc"\s*:\s*"2\.0"'
+_ID_FIRST = re.compile(rb'\s*\{\s*(?:%b\s*,\s*)?"id"\s*:\s*%b\s*,' % (_VERSION, _VALUE))
+_ID_LAST = re.compile(rb',\s*"id"\s*:\s*%b\s*(?:,\s*%b\s*)?\}\s*$' % (_VALUE, _VERSION))
+_ID = re.compile(rb'"id"\s*:\s*%b\s*[,}]' % _VALUE)
 _BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -148,6 +152,10 @@ class Peer:
         self._owed.discard(id)
         return self._fault(_id_bytes(id), error)
 
+    def take_back(self, id: Id) -> None:
+        """The reply just made is not sent: the request is owed one again."""
+        self._owed.add(id)
+
     def drop(self, id: Id) -> None:
         """Settle a request without a reply: the other side gave up on it."""
         self._owed.discard(id)
@@ -203,8 +211,7 @@ class Peer:
         return Answered(id, message.result, None)
 
     def _unreadable(self, line: bytes, error: BrokerError) -> Event:
-        found = _ID.findall(line)
-        id: Id | None = msgspec.json.decode(found[0], type=Id) if len(found) == 1 else None
+        id = _recovered_id(line)
         if id is not None and id in self._waiting and b'"method"' not in line[:HEAD_OF_REPLY]:
             self._waiting.discard(id)
             return Answered(id, None, error)
@@ -217,6 +224,16 @@ class Peer:
         fault = Fault(error.code, str(error), _explanation(error))
         known = b"" if id is None else b'"id":%b,' % id
         return self._framing.wrap(b'{"jsonrpc":"2.0",%b"error":' % known, _encode(fault), b"}")
+
+
+def _recovered_id(line: bytes) -> Id | None:
+    """The id of a message that cannot be read: where envelopes have it, or the only one there is."""
+    first, last, all_ = _ID_FIRST.match(line), _ID_LAST.search(line[-512:]), _ID.findall(line[: 2 * HEAD])
+    raw = first[1] if first else last[1] if last else all_[0] if len(all_) == 1 else None
+    try:
+        return msgspec.json.decode(raw, type=Id) if raw is not None and str(raw, "utf-8") else None
+    except ValueError:
+        return None
 
 
 HEAD_OF_REPLY: Final = 256  # where a request would have said its method

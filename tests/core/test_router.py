@@ -170,7 +170,7 @@ async def test_the_clock_stands_still_while_the_user_is_asked() -> None:
         return raw({"action": "accept"})
 
     async def asking(instance: PretendInstance, call: Call) -> Any:
-        return await instance.host.ask(call, "elicitation/create", b"{}")
+        return await instance.host.ask([call], "elicitation/create", b"{}")
 
     face.ask = slow_answer  # type: ignore[method-assign]
     house.runtime.behaviours["wait"] = asking

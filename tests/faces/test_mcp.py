@@ -253,7 +253,7 @@ async def test_a_question_reaches_only_a_legacy_client_that_declared_it() -> Non
 
     async def asking(instance: Any, call: Any) -> Any:
         try:
-            return raw({"answer": json.loads(bytes(await instance.host.ask(call, "roots/list", b"{}")))})
+            return raw({"answer": json.loads(bytes(await instance.host.ask([call], "roots/list", b"{}")))})
         except Exception as error:
             return raw({"refused": str(error)})
 

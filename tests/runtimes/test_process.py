@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,19 @@ class Holder(Host):
     def __init__(self) -> None:
         self.endings: list[BrokerError] = []
         self.ended_: asyncio.Event = asyncio.Event()
-        self.asked: list[Call | None] = []
+        self.asked: list[Call] = []
 
     def progressed(self, call: Call) -> None: ...
     def changed(self, kinds: set[Kind]) -> None: ...
     def updated(self, uri: str) -> None: ...
     def logged(self, params: Reply) -> None: ...
-    def told(self, call: Call | None, method: str, params: Reply) -> None: ...
+    def told(self, calls: Sequence[Call], method: str, params: Reply) -> None: ...
     def ended(self, instance: Instance, error: BrokerError) -> None:
         self.endings.append(error)
         self.ended_.set()
 
-    async def ask(self, call: Call | None, method: str, params: Reply) -> Reply:
-        self.asked.append(call)
+    async def ask(self, calls: Sequence[Call], method: str, params: Reply) -> Reply:
+        self.asked += calls
         return b'{"roots":[]}'
 
 
