@@ -59,7 +59,7 @@ def settings(options: Options) -> Settings:
         config_file=options.config_file,
         mcp_configs=options.mcp_configs,
         strict=options.strict,
-        workspace=Path.cwd(),
+        workspace=_workspace(),
         environ=os.environ,
     )
     if options.max_frame is not None:
@@ -72,6 +72,14 @@ def settings(options: Options) -> Settings:
     return found
 
 
+def _workspace() -> Path | None:
+    """The folder we were started in; None if it is gone."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
+
+
 def router(found: Settings, *, alone: str | None = None) -> Router:
     """The core over these settings, with everything it plugs in."""
     folders = Folders.of(os.environ)
@@ -82,6 +90,10 @@ def router(found: Settings, *, alone: str | None = None) -> Router:
 def run_mcp(options: Options) -> int:
     """Serve one MCP client on standard input and output until it leaves; the exit code."""
     found = settings(options)
+    from broker.faces.stdio import is_open
+
+    if not is_open():
+        raise ConfigError("standard input and output must be open", hint="`broker mcp` is started by a client.")
     for problem in found.problems:
         log.warning("%s: %s %s", problem.where, problem.what, problem.fix)
     return asyncio.run(_serve_mcp(found, options.passthrough))

@@ -65,7 +65,7 @@ def current() -> EagerTask | asyncio.Task[Any] | None:
 class EagerTask:
     """Runs `coroutine`, beginning now; `on_done(key, result, error)` is called once, when it is over."""
 
-    __slots__ = ("_cancels", "_coroutine", "_key", "_loop", "_must_cancel", "_on_done", "_over", "_waiting")
+    __slots__ = ("_cancels", "_coroutine", "_loop", "_must_cancel", "_on_done", "_over", "_waiting", "key")
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class EagerTask:
         key: object,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._coroutine, self._on_done, self._key, self._loop = coroutine, on_done, key, loop
+        self._coroutine, self._on_done, self.key, self._loop = coroutine, on_done, key, loop
         self._waiting: Waiter[Any] | asyncio.Future[Any] | None = None
         self._cancels = 0
         self._must_cancel = self._over = False
@@ -127,7 +127,7 @@ class EagerTask:
         finally:
             _leave(self._loop, self, outer)
         if self._over:
-            self._on_done(self._key, result, failure)
+            self._on_done(self.key, result, failure)
             if failure is not None and not isinstance(failure, (Exception, asyncio.CancelledError)):
                 raise failure
 

@@ -83,7 +83,7 @@ class PluginFailed(BrokerError):
 class PluginUnavailable(PluginFailed):
     code = -31002
     name = "plugin-unavailable"
-    hint = "Run `broker check` to see what is wrong with its entry."
+    hint = "Run `broker check` for its entry; if that finds nothing, its own log says why it does not start."
 
 
 class TimedOut(BrokerError):

@@ -172,7 +172,7 @@ class Link:
         elif type(event) is Unreadable:
             if event.reply is not None:
                 self._stream.send(*event.reply)
-            if self._on_junk is not None:
+            if self._on_junk is not None and event.line:
                 self._on_junk(event)
 
     def _serve(self, asked: Asked) -> None:
@@ -191,7 +191,9 @@ class Link:
                 self._running[asked.id] = task
 
     def _done(self, asked: Asked, result: Reply, error: BaseException | None) -> None:
-        self._running.pop(asked.id, None)
+        task = self._running.get(asked.id)
+        if task is not None and task.key is asked:  # its id may be in use again since it was cancelled
+            del self._running[asked.id]
         if error is None:
             self._send(self._peer.answer(asked.id, result))
         elif isinstance(error, Exception):

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
 Buffer = bytes | memoryview
 READ = 64 << 10  # a Linux pipe's capacity; above 128 KiB malloc maps and faults a page range per read
+HANG_UP = 0.5  # seconds between two looks whether one who is not read any more has left
 JOIN = 64 << 10  # buffers up to here are joined into one write; a larger one is written as it is
 
 
@@ -80,13 +82,24 @@ class FdStream:
                 self._loop.call_soon(self.flush)
 
     def pause(self) -> None:
-        """Stop reading until `resume`."""
+        """Stop reading until `resume`, or until the other side has ended."""
         if self._pollable and not self._ended:
             self._loop.remove_reader(self._in)
+            self._hang_up_watch = self._loop.call_later(HANG_UP, self._look_for_end)
 
     def resume(self) -> None:
         if self._pollable and not self._ended:
+            self._hang_up_watch.cancel()
             self._loop.add_reader(self._in, self._readable)
+
+    def _look_for_end(self) -> None:
+        """While nothing is read, the end of the other side shows only as a hang-up of its pipe."""
+        poll = select.poll()
+        poll.register(self._in, 0)
+        if poll.poll(0):
+            self.resume()
+        elif not self._ended:
+            self._hang_up_watch = self._loop.call_later(HANG_UP, self._look_for_end)
 
     def close_output(self) -> None:
         """End what we say: the other side sees the end of its input. What is unsent is lost."""

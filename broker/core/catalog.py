@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -24,6 +24,8 @@ from broker.model import KINDS, Kind, Listing, Problem, Spec
 MAX_NAME = 60  # Copilot CLI cuts at 64 with its own prefix, Gemini CLI at 63
 PAGE = 4 << 20  # bytes of one page of a list; the TypeScript SDK drops a connection at 10 MiB
 NEAR = 500  # names that are compared with a wrong one; a comparison costs 50 us
+MAX_URI = 4096  # characters of a URI that is looked for among templates
+MAX_EXPRESSIONS = 16  # in a template that is looked at
 EXPLICIT = "broker://"  # broker://PLUGIN/URI names a resource by its owner
 
 _KEY: dict[Kind, str] = {"tools": "name", "prompts": "name", "resources": "uri", "templates": "uriTemplate"}
@@ -211,24 +213,28 @@ def _folded(name: str) -> str:
 
 
 def _matches(template: str, uri: str) -> bool:
-    """Whether `uri` can come from an RFC 6570 template: its literal parts in order, and something between them.
+    """Whether `uri` can come from an RFC 6570 template.
 
-    Linear in the length of `uri`, whatever a plugin's template looks like; an expression that stands for no
-    path (`{id}`, not `{+path}`) takes no slash.
+    A plain expression (`{id}`) stands for something without a slash, one with an operator (`{+path}`, `{?q}`) for
+    anything or nothing. In steps of len(uri) times expressions, whatever a plugin's template looks like.
     """
     literals, expressions = _EXPRESSION.split(template)[::2], _EXPRESSION.findall(template)
-    if not uri.startswith(literals[0]):
+    if not uri.startswith(literals[0]) or len(uri) > MAX_URI or len(expressions) > MAX_EXPRESSIONS:
         return False
-    at = len(literals[0])
-    for number, (expression, literal) in enumerate(zip(expressions, literals[1:], strict=True), 1):
-        last = number == len(expressions)
-        end = len(uri) - len(literal) if last and uri.endswith(literal) else uri.find(literal, at + 1)
-        if end <= at or (literal == "" and not last):
-            return literal == "" and not last  # two expressions side by side: anything goes
-        if expression[1:2] not in "+#/?&." and "/" in uri[at:end]:
-            return False
-        at = end + len(literal)
-    return at == len(uri)
+    ends = {len(literals[0])}
+    for expression, literal in zip(expressions, literals[1:], strict=True):
+        plain = expression[1:2] not in "+#/?&.;"
+        ends = {end + len(literal) for end in _ends(uri, ends, plain) if uri.startswith(literal, end)}
+    return len(uri) in ends
+
+
+def _ends(uri: str, starts: set[int], plain: bool) -> Iterator[int]:
+    """Where an expression may end that begins at one of `starts`."""
+    inside = False
+    for at in range(len(uri) + 1):
+        if inside or (not plain and at in starts):
+            yield at
+        inside = (inside or at in starts) and not (plain and uri[at : at + 1] == "/")
 
 
 def _paged(items: list[Raw]) -> list[bytes]:

@@ -344,9 +344,11 @@ class Lane(Host):
             self.changed(set(KINDS))
         if self.plugin.house.log_level is not None:
             instance.level(self.plugin.house.log_level)
-        for uri in list(self._watched):
-            with suppress(BrokerError):
-                await self._bounded(instance.watch(uri), "resources/subscribe")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.plugin.spec.limits.start):
+                for uri in list(self._watched):
+                    with suppress(BrokerError):
+                        await instance.watch(uri)
 
     def _failed(self, error: BrokerError) -> None:
         self.plugin.failure = error
@@ -356,18 +358,18 @@ class Lane(Host):
     async def _refresh(self) -> None:
         """Ask for its lists again, in turn with the calls, and no more often than a client could use."""
         loop = asyncio.get_running_loop()
-        while self._stale and self.instance is not None:
+        while self._stale:
             await asyncio.sleep(max(0, self._refreshed_at + REFRESH_PAUSE - loop.time()))
             try:
                 await self.turns.take("broker")
             except (BrokerError, Moved):
                 return
             self._refreshed_at = loop.time()
-            kinds, self._stale = self._stale, set()
-            instance: Instance | None = self.instance
             try:
-                if instance is not None:
-                    self.plugin.learned(await instance.lists(kinds), kinds)
+                if self.instance is None:
+                    return  # the next one is asked when it is ready
+                kinds, self._stale = self._stale, set()
+                self.plugin.learned(await self.instance.lists(kinds), kinds)
             except BrokerError as error:
                 log.info("the lists of %s cannot be asked for: %s", self.plugin.spec.name, error)
             finally:

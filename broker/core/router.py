@@ -27,7 +27,7 @@ from broker.model import Kind, Listing, Spec
 
 log = logging.getLogger("broker.router")
 
-LEARN_WAIT = 8.0  # seconds a first list waits for plugins never met; Codex gives a server 10 s in all
+LEARN_WAIT = 3.5  # seconds a first list waits for plugins never met; `claude mcp list` gives it 5 s in all
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 _encode = msgspec.json.Encoder().encode

@@ -166,12 +166,12 @@ class Session:
 
     @property
     def clogged(self) -> bool:
-        return self._link.unsent > CLOGGED
+        return self._link.open and self._link.unsent > CLOGGED
 
     async def room(self) -> None:
         """Return when the client has read what was written to it, or has left."""
         self._room.clear()
-        if self.clogged and self._link.open:
+        if self.clogged:
             await self._room.wait()
 
     def _caught_up(self) -> None:

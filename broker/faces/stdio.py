@@ -7,6 +7,7 @@ in us or in a library cannot tear a frame.
 from __future__ import annotations
 
 import os
+import sys
 
 
 def claim() -> tuple[int, int]:
@@ -17,3 +18,8 @@ def claim() -> tuple[int, int]:
     os.close(null)
     os.dup2(2, 1)
     return wire_in, wire_out
+
+
+def is_open() -> bool:
+    """Whether whoever started us gave us both; to be asked before any other file is opened."""
+    return sys.stdin is not None and sys.stdout is not None  # pyright: ignore[reportUnnecessaryComparison]

@@ -54,6 +54,9 @@ class ProcessRuntime:
                     versions[Era.MODERN] = None
                     upstream = await self._spawn(spec, host)
                     await _open(upstream, identity, versions)
+        except msgspec.MsgspecError as error:
+            await _abandon(upstream)
+            raise PluginUnavailable(f"{spec.name} opens in a way that cannot be read: {error}") from None
         except BaseException as error:
             await _abandon(upstream)
             raise _explained(spec, upstream, error) from None
@@ -157,7 +160,7 @@ async def _after_probe(
     try:
         if _take_discover(upstream, identity, probe.result(), versions):
             return True
-    except RemoteError:
+    except (RemoteError, msgspec.MsgspecError):
         pass
     versions[Era.MODERN] = None
     _take_initialize(upstream, await _initialize(upstream, identity), versions)

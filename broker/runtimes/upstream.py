@@ -29,6 +29,7 @@ from broker.errors import (
 )
 from broker.link import Link
 from broker.model import Era, Kind, Listing, Spec
+from broker.runtimes.lists import LISTS, listed
 from broker.runtimes.plugin_log import PluginLog
 from broker.stream import FdStream
 from broker.wire import eras
@@ -39,23 +40,18 @@ log = logging.getLogger("broker.upstream")
 
 EXIT_NEWS = 0.08  # seconds between the end of stdout and the exit code, before callers are told without it
 MAX_UNREAD = 16 << 20  # bytes it has not read, from which it gets no more calls
-MAX_ITEM = 4 << 20  # bytes of one definition
-MAX_PAGES = 1000  # of one list
 MAX_NOISE = 200  # lines of plain text on stdout that are kept in the log
 
 _encode = msgspec.json.Encoder().encode
-LISTS: dict[Kind, tuple[str, str, str]] = {  # method, member of the result, capability
-    "tools": ("tools/list", "tools", "tools"),
-    "resources": ("resources/list", "resources", "resources"),
-    "templates": ("resources/templates/list", "resourceTemplates", "resources"),
-    "prompts": ("prompts/list", "prompts", "prompts"),
-}
-NAMES: dict[Kind, str] = {"tools": "name", "prompts": "name", "resources": "uri", "templates": "uriTemplate"}
 CHANGES: dict[str, set[Kind]] = {
     "notifications/tools/list_changed": {"tools"},
     "notifications/prompts/list_changed": {"prompts"},
     "notifications/resources/list_changed": {"resources", "templates"},
 }
+
+
+class _Updated(msgspec.Struct):
+    uri: str
 
 
 class Upstream:
@@ -149,23 +145,20 @@ class Upstream:
     async def lists(self, kinds: set[Kind] | None = None) -> Listing:
         """What it shows now; lists not in `kinds`, or not answered in time, are the ones it showed before.
 
-        Raises `PluginUnavailable` if it answers none.
+        Raises `PluginUnavailable` if none of them holds anything and one was not answered.
         """
         wanted: list[Kind] = [kind for kind in LISTS if kinds is None or kind in kinds]
-        found = dict(zip(wanted, await asyncio.gather(*(self._list_in_time(kind) for kind in wanted)), strict=True))
+        found = dict(zip(wanted, await asyncio.gather(*(self._listed(kind) for kind in wanted)), strict=True))
         answered: dict[str, Any] = {kind: items for kind, items in found.items() if items is not None}
-        if not answered:
+        if wanted and not any(found[kind] for kind in wanted) and None in found.values():
             raise PluginUnavailable(f"{self.spec.name} does not answer when it is asked for its lists")
         self.listing = msgspec.structs.replace(self.listing, **answered, partial=len(answered) < len(found))
         return self.listing
 
-    async def _list_in_time(self, kind: Kind) -> list[Raw] | None:
-        try:
-            async with asyncio.timeout(self.spec.limits.start):
-                return await self._list(kind)
-        except TimeoutError:
-            log.warning("%s did not answer %s within %g s", self.spec.name, LISTS[kind][0], self.spec.limits.start)
-            return None
+    async def _listed(self, kind: Kind) -> list[Raw] | None:
+        if LISTS[kind][2] not in self.listing.capabilities:
+            return []
+        return await listed(self.spec.name, kind, self.request, bound=self.spec.limits.start)
 
     async def watch(self, uri: str) -> None:
         """Have its updates of `uri` sent to the host."""
@@ -255,35 +248,6 @@ class Upstream:
             return error
         return eras.modern_error(error) if self.era is Era.LEGACY else eras.legacy_error(self.spec.name, error)
 
-    async def _list(self, kind: Kind) -> list[Raw]:
-        method, member, capability = LISTS[kind]
-        if capability not in self.listing.capabilities:
-            return []
-        found: list[Raw] = []
-        params: eras.Members = {}
-        seen: set[bytes] = set()
-        for _ in range(MAX_PAGES):
-            try:
-                page = eras.members(await self.request(method, params))
-                found += msgspec.json.decode(page.get(member, Raw(b"[]")), type=list[Raw])
-            except (RemoteError, msgspec.MsgspecError) as error:
-                log.info("%s does not answer %s: %s", self.spec.name, method, error)
-                break
-            cursor = page.get("nextCursor")
-            if cursor is None or bytes(cursor) == b"null" or bytes(cursor) in seen:
-                break
-            seen.add(bytes(cursor))
-            params = {"cursor": cursor}
-        kept = [Raw(bytes(item)) for item in found if _named(kind, item)]
-        if len(kept) < len(found):
-            log.warning(
-                "%s shows %d %s without a name; they are left out",
-                self.spec.name,
-                len(found) - len(kept),
-                kind,
-            )
-        return kept
-
     def _listen(self, notifications: dict[str, Any]) -> int:
         assert self.meta is not None
         params = {"notifications": notifications, "_meta": self.meta}
@@ -307,7 +271,7 @@ class Upstream:
         elif told.method in CHANGES:
             self._host.changed(CHANGES[told.method])
         elif told.method == "notifications/resources/updated":
-            self._host.updated(msgspec.json.decode(told.params, type=dict[str, Any]).get("uri", ""))
+            self._host.updated(msgspec.json.decode(told.params, type=_Updated).uri)
         elif told.method == "notifications/message":
             self._logged(told)
         elif told.method != "notifications/subscriptions/acknowledged":
@@ -365,14 +329,6 @@ def _as_severe(message: Raw, level: str | None) -> bool:
     said = msgspec.json.decode(message, type=dict[str, Any]).get("level")
     levels = eras.LOG_LEVELS
     return level in levels and said in levels and levels.index(said) >= levels.index(level)
-
-
-def _named(kind: Kind, item: Raw) -> bool:
-    try:
-        name = eras.members(item).get(NAMES[kind])
-        return name is not None and bool(msgspec.json.decode(name, type=str))
-    except msgspec.MsgspecError:
-        return False
 
 
 def _ignored(done: asyncio.Future[Any]) -> None:

@@ -76,7 +76,10 @@ class Answered(Struct):
 
 
 class Unreadable(Struct):
-    """A frame that is not a message we can serve; `reply` is the error owed to its sender, if one is."""
+    """A frame that is not a message we can serve; `reply` is the error owed to its sender, if one is.
+
+    `line` is empty for a good message that came too late or unasked: its content is nobody's business.
+    """
 
     error: BrokerError
     reply: Frame | None
@@ -187,7 +190,7 @@ class Peer:
         if isinstance(id, (int, str)) and id in self._waiting:
             return self._answered(line, id, message)
         if message.result is not UNSET or message.error is not UNSET:
-            return Unreadable(BadRequest(f"nobody waits for the answer to {id!r}"), None, line)
+            return Unreadable(BadRequest(f"nobody waits for the answer to {id!r}"), None, b"")
         return self._unreadable(line, BadRequest("a message needs a method, a result or an error"))
 
     def _asked(self, line: bytes, id: Id | None, method: str, params: Raw) -> Event:
@@ -259,13 +262,14 @@ def _read_envelope(line: bytes) -> Envelope:
         if not line.isascii():
             str(line, "utf-8")  # `Raw` is not checked by the decoder
         message = _decode(line)
+        twice = len(line) != _plain_length(message) and _repeats_a_key(line)
     except msgspec.ValidationError as error:
         raise BadRequest(_explained(line, str(error))) from None
     except UnicodeDecodeError:
         raise WireError("the message is not UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise WireError(f"the message is not JSON: {error}") from None
-    if len(line) != _plain_length(message) and _repeats_a_key(line):
+    if twice:
         raise BadRequest("the message has the same key twice")
     if _may_be_deep(line) and _depth(line) > MAX_DEPTH:
         raise BadRequest(f"the message is nested deeper than {MAX_DEPTH}")

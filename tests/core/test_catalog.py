@@ -127,6 +127,34 @@ def test_a_resource_is_found_by_list_template_and_explicit_owner() -> None:
         made.resource("item://7/8/x")
 
 
+@pytest.mark.parametrize(
+    ("template", "uri", "matching"),
+    [
+        ("item://{id}/x", "item://7/x", True),
+        ("item://{id}/x", "item://7/8/x", False),
+        ("item://{id}", "item://", False),
+        ("file:///{+path}", "file:///etc/x", True),
+        ("x://search{?q}", "x://search", True),
+        ("x://search{?q}", "x://search?q=1", True),
+        ("x://files{/path*}", "x://files", True),
+        ("x://{+path}/end/{id}", "x://a/end/b/end/7", True),
+        ("x://{a}-{b}", "x://1-2", True),
+        ("x://{a}-{b}", "x://12", False),
+        ("x://{a}{b}!", "x://aa!", True),
+        ("x://" + "{v}" * 12 + "!", "x://" + "a" * 3000, False),
+        ("x://" + "{+v}a" * 15 + "!", "x://" + "a" * 3000, False),
+    ],
+)
+def test_a_template_matches_what_it_can_make_in_bounded_time(template: str, uri: str, matching: bool) -> None:
+    made = catalog(a=listing(templates=[{"uriTemplate": template}]), b=listing(templates=[]), c=listing(resources=[]))
+    made.put(Spec(name="d", source="test"), listing(resources=[]))
+    if matching:
+        assert made.resource(uri)[0] == "a"
+    else:
+        with pytest.raises(NotFound):
+            made.resource(uri)
+
+
 def test_a_resource_nobody_lists_goes_to_the_only_plugin_that_has_any() -> None:
     made = catalog(a=listing(resources=[]), b=listing(tools=[]))
     assert made.resource("any://thing") == ("a", "any://thing")
