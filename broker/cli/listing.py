@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,11 @@ def _say_rows(rows: list[Row], problems: list[Problem]) -> None:
     if rows:
         _say_table(rows)
     else:
-        click.echo("Nothing is configured. Name servers in config.toml, or give --mcp-config FILE.")
+        from broker.core.config import default_config_file
+
+        click.echo(
+            f"Nothing is configured. Name servers in {default_config_file(os.environ)}, or give --mcp-config FILE."
+        )
     for row in rows:
         if row.failure is not None:
             click.echo()

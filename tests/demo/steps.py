@@ -28,7 +28,7 @@ class Visit:
         """With nothing known: everything is met, called, cancelled, killed."""
         calls = self._setting.calls().items()
         return [
-            ("the first list: every server is met", self._first_list),
+            ("meet every server, and list", self._first_list),
             *((f"call {name}", self._calls(name, arguments)) for name, arguments in calls),
             ("cancel a call of 20 s", self._cancel),
             ("kill -9 a server in the middle of a call", self._kill),
@@ -44,11 +44,11 @@ class Visit:
 
     async def _first_list(self) -> str:
         found: set[str] = set()
-        for _ in range(3):  # a list waits a bounded time for servers that are slow to start
+        for _ in range(6):  # a list waits a bounded time for servers that are slow to start
             tools = (await self._client.list_tools()).tools
             found = {tool.name.partition("__")[0] for tool in tools}
             if found >= ALL:
-                return f"{len(tools)} tools of {len(found)} servers, several starting at a time"
+                return f"{len(tools)} tools of {len(found)} servers"
         raise AssertionError(f"these showed nothing: {', '.join(sorted(ALL - found))}")
 
     async def _known_list(self) -> str:
@@ -67,7 +67,9 @@ class Visit:
 
     def _calls(self, name: str, arguments: dict[str, object]) -> Callable[[], Awaitable[str]]:
         async def call() -> str:
-            return _text(await self._client.call_tool(name, arguments))
+            result = await self._client.call_tool(name, arguments)
+            _expect(not result.is_error, f"{name} answered with an error: {_text(result)}")
+            return _text(result)
 
         return call
 
