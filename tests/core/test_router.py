@@ -121,6 +121,19 @@ async def test_one_clients_flood_cancel_and_leaving_do_not_touch_anothers_calls(
     assert a.most == 1
 
 
+async def test_a_client_that_does_not_read_waits_for_room_without_holding_up_another() -> None:
+    house, deaf, calm = House("a"), PretendFace("deaf"), PretendFace("calm")
+    await house.known(deaf)
+    deaf.clogged = True
+    waiting = begin(house, deaf.call("a__echo"))
+    assert (await house.call(calm, "a__echo"))["plugin"] == "a"
+    assert not waiting.done()
+    deaf.clogged = False
+    deaf.cleared.set()
+    (result,) = await settled(waiting)
+    assert json.loads(bytes(result))["plugin"] == "a"
+
+
 async def test_a_call_past_its_deadline_is_cancelled_at_the_plugin_and_says_so() -> None:
     house, face = House("a", limits=SHORT), PretendFace()
     await house.known(face)

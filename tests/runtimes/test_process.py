@@ -152,6 +152,15 @@ async def test_everything_it_printed_is_in_its_log_file(open_: Open, tmp_path: P
     assert "to be kept" in kept and "[stdout]" in kept
 
 
+async def test_an_answer_nobody_waits_for_is_not_written_down(open_: Open, tmp_path: Path) -> None:
+    upstream = await open_("--era", "legacy")
+    await asyncio.wait_for(upstream.call(call("twice", text="THE SECRET")), 5)
+    await asyncio.wait_for(upstream.call(call("echo", text="x")), 5)
+    await upstream.stop(grace=0.5)
+    log = tmp_path / "logs" / "a.log"
+    assert not log.exists() or "THE SECRET" not in log.read_text()
+
+
 async def test_a_question_belongs_to_the_call_in_flight_and_outside_a_call_to_nobody(open_: Open) -> None:
     host = Holder()
     upstream = await open_("--era", "legacy", host=host)
