@@ -126,10 +126,13 @@ class EagerTask:
             self._wait_for(waiting)
         finally:
             _leave(self._loop, self, outer)
-        if self._over:
-            self._on_done(self.key, result, failure)
-            if failure is not None and not isinstance(failure, (Exception, asyncio.CancelledError)):
-                raise failure
+        try:
+            if self._over:
+                self._on_done(self.key, result, failure)
+                if failure is not None and not isinstance(failure, (Exception, asyncio.CancelledError)):
+                    raise failure
+        finally:
+            error = failure = None  # they hold this frame, and this frame them, with all a call was given
 
     def _wait_for(self, waiting: Any) -> None:
         if type(waiting) is Waiter:

@@ -22,7 +22,6 @@ from broker.errors import (
     BrokerError,
     Closed,
     NoSuchMethod,
-    Overloaded,
     PluginFailed,
     PluginUnavailable,
     RemoteError,
@@ -39,7 +38,7 @@ from broker.wire.peer import Asked, Peer, Told, Unreadable
 log = logging.getLogger("broker.upstream")
 
 EXIT_NEWS = 0.08  # seconds between the end of stdout and the exit code, before callers are told without it
-MAX_UNREAD = 16 << 20  # bytes it has not read, from which it gets no more calls
+MAX_UNREAD = 16 << 20  # bytes it has not read, from which the next call waits for it, as long as its time allows
 MAX_NOISE = 200  # lines of plain text on stdout that are kept in the log
 
 _encode = msgspec.json.Encoder().encode
@@ -69,6 +68,7 @@ class Upstream:
         self._last_token = 0
         self._watches: dict[str, int] = {}
         self._noise = 0
+        self._room = asyncio.Event()
         self._death: asyncio.Task[PluginFailed] | None = None
         self._stopping = False
         self.serving = False  # until the opening is over its host need not know how it ended
@@ -80,6 +80,7 @@ class Upstream:
             on_tell=self._told,
             on_end=self._silent,
             on_junk=self._junk,
+            on_room=self._room.set,
         )
         self._stderr = FdStream(child.stderr, child.stderr)
         self._stderr.start(self._log.write, lambda: None)
@@ -88,8 +89,9 @@ class Upstream:
 
     async def call(self, call: Call) -> Reply:
         """Run one call; the result is in the era of its caller."""
-        if self.link.unsent > MAX_UNREAD:
-            raise Overloaded(f"{self.spec.name} does not read what is sent to it; {self.link.unsent} bytes wait")
+        while self.link.unsent > MAX_UNREAD and self.link.open:
+            self._room.clear()
+            await self._room.wait()
         token = self._token_for(call) if call.token is not None else 0
         try:
             id, waiter = self.link.ask(call.method, self._params(call, token))
@@ -303,6 +305,7 @@ class Upstream:
 
     def _silent(self) -> None:
         """Its stdout ended: nothing more will be said."""
+        self._room.set()
         if not self._stopping:
             asyncio.get_running_loop().create_task(self._tell_death()).add_done_callback(_ignored)
 

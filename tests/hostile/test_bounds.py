@@ -98,7 +98,7 @@ class Deaf:
 @pytest.mark.parametrize("what", ["error-message", "error-data", "log", "other-notice"])
 async def test_nothing_longer_than_max_frame_is_said(tmp_path: Path, what: str) -> None:
     source = r"""
-BIG = "x" * (10 << 20)
+BIG = "x" * FRAME
 
 def on_call(m):
     if WHAT == "error-message":
@@ -110,7 +110,7 @@ def on_call(m):
     else:
         send(method="notifications/vendor", params={"data": BIG})
     send(id=m["id"], result=text("hi"))
-""".replace("WHAT", repr(what))
+""".replace("WHAT", repr(what)).replace("FRAME", str(FRAME))
     async with opened(Home.of(tmp_path, {"one": evil(tmp_path, source)})) as line:
         await line.ask("tools/call", {"name": "one__echo", "arguments": {}})
         assert longest(line) < FRAME
@@ -173,20 +173,31 @@ async def test_what_a_server_does_not_read_is_bounded(tmp_path: Path) -> None:
 def on_call(m):
     time.sleep(60)
 """
-    call = {"name": "one__echo", "arguments": {"x": "y" * (10 << 20)}}
-    async with opened(Home.of(tmp_path, {"one": evil(tmp_path, source)})) as line:
+    call = {"name": "one__echo", "arguments": {"x": "y" * (4 << 20)}}
+    async with opened(Home.of(tmp_path, {"one": {**evil(tmp_path, source), "timeout": 1000}})) as line:
         await line.names()
-        before = memory(line.process.pid)
-        for _ in range(15):
+        before = psutil.Process(line.process.pid).memory_info().rss
+        for _ in range(40):  # 160 MiB, of which 16 may wait
             id = line.send("tools/call", call)
             await line.settled()
             line.cancel(id)
             await line.settled()
-        assert memory(line.process.pid) - before < 100  # of 150 that were sent
+        assert psutil.Process(line.process.pid).memory_info().rss - before < 90 << 20
+        waiting = await line.call("one__echo")
+        assert waiting["isError"] and "did not answer" in json.dumps(waiting)
+
+
+async def test_a_burst_larger_than_what_may_wait_is_served_whole(tmp_path: Path) -> None:
+    call = {"name": "one__echo", "arguments": {"x": "y" * (3 << 20)}}
+    async with opened(Home.of(tmp_path, {"one": {**evil(tmp_path), "concurrency": 16}})) as line:
+        await line.names()
+        ids = [line.send("tools/call", call) for _ in range(10)]
+        for id in ids:
+            assert not (await line.reply(id))["result"].get("isError")
 
 
 async def test_updates_that_a_client_does_not_read_are_told_once(tmp_path: Path) -> None:
-    """40 MB of updates of one resource are sent to a client that does not read."""
+    """20 MB of updates of one resource are sent to a client that does not read."""
     source = r"""
 CAPS = {"tools": {}, "resources": {"subscribe": True}}
 URI = "x://" + "b" * 2000
@@ -199,7 +210,7 @@ def on_other(m):
 
 def on_call(m):
     update = {"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": URI}}
-    for _ in range(200):
+    for _ in range(100):
         raw((json.dumps(update).encode() + b"\n") * 100)
     send(id=m["id"], result=text("done"))
     mark("calls")
