@@ -115,11 +115,6 @@ class Catalog:
         entry = self._table("templates").get(text)
         return (entry.plugin, entry.own) if entry is not None else self.resource(text)
 
-    def shown_uri(self, plugin: str, own: str) -> str:
-        """The URI clients know a plugin's resource by."""
-        entry = self._table("resources").get(own)
-        return own if entry is None or entry.plugin == plugin else f"{EXPLICIT}{plugin}/{own}"
-
     def _found(self, kind: Kind, name: str, what: str) -> Entry:
         entry = self._table(kind).get(name)
         if entry is None:

@@ -24,11 +24,11 @@ from broker.core.plugins import STARTS, Plugin
 from broker.core.ports import Call, Caller, Face, Identity, Reply, Runtime
 from broker.errors import BadArguments, BrokerError, NotFound, SelfWait
 from broker.model import Kind, Listing, Spec
+from broker.wire.eras import LOG_LEVELS
 
 log = logging.getLogger("broker.router")
 
 LEARN_WAIT = 3.5  # seconds a first list waits for plugins never met; `claude mcp list` gives it 5 s in all
-LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 _encode = msgspec.json.Encoder().encode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -134,8 +134,8 @@ class Router:
 
     def set_level(self, face: Face, level: str) -> None:
         """The least severe log messages `face` wants; plugins are asked for the least of all faces."""
-        if level not in LEVELS:
-            raise BadArguments(f"{level!r} is no log level; one of {', '.join(LEVELS)}")
+        if level not in LOG_LEVELS:
+            raise BadArguments(f"{level!r} is no log level; one of {', '.join(LOG_LEVELS)}")
         self._levels[face.key] = level
         for instance in self._instances():
             instance.level(self.log_level or level)
@@ -155,7 +155,7 @@ class Router:
 
     @property
     def log_level(self) -> str | None:
-        return min(self._levels.values(), key=LEVELS.index, default=None)
+        return min(self._levels.values(), key=LOG_LEVELS.index, default=None)
 
     def listed(self, plugin: Plugin, listing: Listing, kinds: set[Kind], *, first: bool) -> None:
         self._unknown.discard(plugin.spec.name)

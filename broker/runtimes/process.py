@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from broker import __version__
 from broker.confine.tree import spawn
 from broker.core.ports import Host, Identity, Reply
 from broker.errors import BrokerError, PluginFailed, PluginUnavailable, RemoteError
@@ -224,6 +223,3 @@ def _object(value: Raw | None) -> eras.Members:
 
 def _text(value: Raw | None) -> str | None:
     return msgspec.json.decode(value, type=str | None) if value is not None else None
-
-
-CLIENT_INFO = Raw(_encode({"name": "broker", "version": __version__}))
