@@ -1,4 +1,4 @@
-# make setup | test | lint | run | bench | clean. Needs Python >= 3.11 with venv, Node >= 20 with npm, git.
+# make setup | test | lint | run | bench | soak | clean. Needs Python >= 3.11 with venv, Node >= 20 with npm, git.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -17,7 +17,7 @@ LEGACY_STAMP := .venv/.legacy.stamp
 NODE_STAMP := tests/node_modules/.stamp
 STAMPS := $(DEV_STAMP) $(LEGACY_STAMP) $(NODE_STAMP)
 
-.PHONY: setup test lint run bench clean
+.PHONY: setup test lint run bench soak clean
 .DELETE_ON_ERROR:
 
 setup:
@@ -56,6 +56,10 @@ run: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench
+
+MINUTES ?= 5
+soak: setup
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 clean:
 	rm -rf .venv tests/node_modules build dist .pytest_cache .ruff_cache .hypothesis

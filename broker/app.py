@@ -9,20 +9,26 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.core.config import load
+from broker.core.audit import Audit
+from broker.core.config import files, load
 from broker.core.listings import Listings
 from broker.core.router import Router
 from broker.errors import ConfigError
 from broker.model import Settings
 from broker.runtimes.process import ProcessRuntime
 
+if TYPE_CHECKING:
+    from broker.faces.mcp import Session
+
 log = logging.getLogger("broker")
 
+CONTROL_AFTER = 0.25  # seconds; a client asks for the lists in the first few hundredths
+FOLLOW_AFTER = 1.0  # seconds; then changed files are looked for
 LAST_GRACE = 0.8  # seconds per step when the broker itself ends; its client kills it after 4 s (the official SDKs)
 
 
@@ -42,15 +48,20 @@ class Folders(Struct, frozen=True):
 
     cache: Path
     logs: Path
+    state: Path
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Folders:
         home = environ.get("BROKER_HOME")
         if home:
-            return cls(Path(home) / "cache", Path(home) / "logs")
+            return cls(*(Path(home) / each for each in ("cache", "logs", "state")))
         import platformdirs
 
-        return cls(platformdirs.user_cache_path("broker"), platformdirs.user_log_path("broker"))
+        return cls(
+            platformdirs.user_cache_path("broker"),
+            platformdirs.user_log_path("broker"),
+            platformdirs.user_state_path("broker"),
+        )
 
 
 def settings(options: Options) -> Settings:
@@ -68,8 +79,31 @@ def settings(options: Options) -> Settings:
     found.plugins = [
         spec if spec.concurrency is not None else replace(spec, concurrency=at_once) for spec in found.plugins
     ]
+    _switch_off(found)
     _check_passthrough(options, found)
     return found
+
+
+def _switch_off(found: Settings) -> None:
+    """What a person disabled by `broker disable`."""
+    state = Folders.of(os.environ).state
+    if not os.path.lexists(state / "disabled.json"):  # before the import, which every start would pay
+        return
+    from broker.core.disabled import switched_off
+
+    names, problems = switched_off(state)
+    found.problems += problems
+    found.plugins = [replace(spec, enabled=spec.enabled and spec.name not in names) for spec in found.plugins]
+
+
+def _files(options: Options) -> list[Path]:
+    return files(
+        config_file=options.config_file,
+        mcp_configs=options.mcp_configs,
+        strict=options.strict,
+        workspace=_workspace(),
+        environ=os.environ,
+    )
 
 
 def _workspace() -> Path | None:
@@ -84,7 +118,8 @@ def router(found: Settings, *, alone: str | None = None) -> Router:
     """The core over these settings, with everything it plugs in."""
     folders = Folders.of(os.environ)
     runtime = ProcessRuntime(folders.logs / "plugins")
-    return Router(found.plugins, runtime, Listings(folders.cache / "lists"), alone=alone)
+    audit = Audit(folders.logs) if found.audit else None
+    return Router(found.plugins, runtime, Listings(folders.cache / "lists"), alone=alone, audit=audit)
 
 
 def run_mcp(options: Options) -> int:
@@ -96,32 +131,61 @@ def run_mcp(options: Options) -> int:
         raise ConfigError("standard input and output must be open", hint="`broker mcp` is started by a client.")
     for problem in found.problems:
         log.warning("%s: %s %s", problem.where, problem.what, problem.fix)
-    return asyncio.run(_serve_mcp(found, options.passthrough))
+    return asyncio.run(_serve_mcp(found, options))
 
 
-def run(work: Callable[[Router], Coroutine[Any, Any, int]], found: Settings) -> int:
-    """Do `work` with a router over these settings, for a command of a person; the exit code."""
-    return asyncio.run(_with_router(work, found))
+def run(
+    work: Callable[[Router], Coroutine[Any, Any, int]], found: Settings, *, make: Callable[[Settings], Router] = router
+) -> int:
+    """Do `work` with a router over these settings, for a command of a person; the exit code.
+
+    `make`: another way to make the router.
+    """
+    return asyncio.run(_with_router(work, found, make))
 
 
-async def _serve_mcp(found: Settings, alone: str | None) -> int:
+async def _serve_mcp(found: Settings, options: Options) -> int:
     from broker.faces.mcp import Session
-    from broker.faces.stdio import claim
+    from broker.faces.stdio import claim, watch_parent
     from broker.stream import FdStream
 
-    core = router(found, alone=alone)
+    core = router(found, alone=options.passthrough)
     ended = asyncio.Event()
     _on_signals(ended.set)
+    watch_parent(ended.set)
     session = Session(core, FdStream(*claim()), key="stdio", max_frame=found.max_frame, on_end=ended.set)
     session.start()
+    control = asyncio.ensure_future(_let_people_in(core, session))
+    following = asyncio.ensure_future(_follow_files(core, found, options))
     await ended.wait()
+    control.cancel()
+    following.cancel()
     session.close()
     await core.stop(LAST_GRACE)
+    await asyncio.wait([following])  # its thread must not be inside the library when the interpreter goes
     return 0
 
 
-async def _with_router(work: Callable[[Router], Coroutine[Any, Any, int]], found: Settings) -> int:
-    core = router(found)
+async def _let_people_in(core: Router, session: Session) -> None:
+    """Serve `broker restart` and its like, once the client has had its first answers."""
+    await asyncio.sleep(CONTROL_AFTER)
+    from broker.faces.control import serve
+
+    await serve(core.generations, lambda: session.title, os.environ)
+
+
+async def _follow_files(core: Router, found: Settings, options: Options) -> None:
+    """Take up changed configuration and changed plugins, once the client has what it asked for."""
+    await asyncio.sleep(FOLLOW_AFTER)
+    from broker.core.reloading import Reloading
+
+    await Reloading(found, _files(options), lambda: settings(options), core.generations.apply).run()
+
+
+async def _with_router(
+    work: Callable[[Router], Coroutine[Any, Any, int]], found: Settings, make: Callable[[Settings], Router]
+) -> int:
+    core = make(found)
     task = asyncio.ensure_future(work(core))
     _on_signals(task.cancel)
     try:

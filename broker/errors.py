@@ -8,7 +8,8 @@ BrokerError                 internal-error       -32603  a bug of ours
 │   └── NotFound            not-found            -32602  no such tool, prompt or resource
 ├── UnsupportedVersion      unsupported-version  -32022  a protocol version nobody here speaks
 ├── PluginFailed            plugin-crashed       -31001  it exited, or cannot be understood
-│   └── PluginUnavailable   plugin-unavailable   -31002  it cannot be started
+│   ├── PluginUnavailable   plugin-unavailable   -31002  it cannot be started, or not yet again
+│   └── PoisonRequest       poison-request       -31011  it was in work at two crashes, and is not sent again
 ├── TimedOut                plugin-timeout       -31003  the deadline of the call passed
 ├── FrameTooLarge           frame-too-large      -31005
 ├── Overloaded              overloaded           -31007  too much is waiting already
@@ -22,19 +23,32 @@ Codes of ours lie outside -32768..-32000, which JSON-RPC and MCP 2026-07-28 keep
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Raw
 
 
 class BrokerError(Exception):
-    """`str(error)` says what happened, to which plugin and why; `hint` says what to do about it."""
+    """`str(error)` says what happened, to which plugin and why; `hint` says what to do about it.
+
+    `facts` say the same to a program: members of the error's `data`, in JSON's spelling.
+    """
 
     code = -32603
     name = "internal-error"
     hint = "This is a bug in broker; please report it with the log."
 
-    def __init__(self, message: str, *, hint: str | None = None, data: Raw | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        data: Raw | None = None,
+        facts: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(message)
         self.data = data
+        self.facts: dict[str, object] = dict(facts or {})
         if hint is not None:
             self.hint = hint
 
@@ -77,13 +91,19 @@ class UnsupportedVersion(BrokerError):
 class PluginFailed(BrokerError):
     code = -31001
     name = "plugin-crashed"
-    hint = "It is started again at the next call. Run `broker check` if it keeps failing."
+    hint = "It is started again by itself. If it keeps failing, `broker log` of the plugin shows what it printed."
 
 
 class PluginUnavailable(PluginFailed):
     code = -31002
     name = "plugin-unavailable"
-    hint = "Run `broker check` for its entry; if that finds nothing, its own log says why it does not start."
+    hint = "Run `broker check` for its entry; if that finds nothing, `broker log` of the plugin shows what it printed."
+
+
+class PoisonRequest(PluginFailed):
+    code = -31011
+    name = "poison-request"
+    hint = "Call it with other arguments; `broker restart` of the plugin forgets what it was never to be sent again."
 
 
 class TimedOut(BrokerError):

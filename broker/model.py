@@ -27,6 +27,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     timeout: float = 60.0  # per call, the official SDKs' default; every progress starts it anew
     cap: float = 600.0  # per call in all, progress or not (MCP: "SHOULD enforce a maximum")
     start: float = 30.0  # spawn to serving; npx and uvx may download first (Claude Code allows 30 s)
+    idle: float = 600.0  # without a call, after which it is stopped until the next one; infinite = never
     memory: int | None = None  # bytes; None here and below = no bound of ours
     pids: int | None = None  # processes and threads
     disk: int | None = None  # bytes in the plugin's data folder
@@ -46,7 +47,9 @@ class Spec(Struct, frozen=True, kw_only=True):
     # Filters that a tool must all pass, the user's and then the workspace's. A filter is a list of globs: "!glob"
     # hides; when there are globs without "!", one of them must match.
     tools: tuple[tuple[str, ...], ...] = ()
-    required: bool = False
+    required: bool = False  # its absence is shown to clients, not only logged
+    # Globs of tools the user approves for a second try after a crash, if they also say readOnlyHint or idempotentHint.
+    replay: tuple[str, ...] = ()
     enabled: bool = True
     version: str = ""
     description: str = ""
@@ -66,6 +69,7 @@ class Problem(Struct, frozen=True):
     where: str  # file, or file:line
     what: str
     fix: str = ""
+    plugin: str = ""  # whose entry it is about; empty when it may be about several
 
 
 class Settings(Struct, kw_only=True):
@@ -75,6 +79,7 @@ class Settings(Struct, kw_only=True):
     problems: list[Problem] = msgspec.field(default_factory=list[Problem])
     max_frame: int = 8 << 20  # bytes written to a client in one message
     concurrency: int = 1  # of plugins whose Spec says None
+    audit: bool = True  # whether calls are written to the audit file
 
 
 class Listing(Struct, kw_only=True):

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from broker.core.listings import Listings
-from broker.core.ports import Call, Host, Identity, Reply, Unsent
+from broker.core.ports import Call, Host, Identity, Lost, Reply, Unsent
 from broker.core.router import Router
 from broker.errors import BrokerError, NoSuchMethod, PluginFailed, PluginUnavailable
 from broker.model import Era, Kind, Limits, Listing, Spec
@@ -44,7 +44,13 @@ class PretendInstance:
         self.died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.watching: list[str] = []
         self.levels: list[str] = []
-        self.heard: list[str] = []
+        self.told: list[str] = []
+        self.heard = self.probes = 0
+        self.deaf = False
+        self.stopped: str | None = None
+        self.verdict, self.code = "ended", 1
+        self.pid = len(runtime.instances) + 1
+        self.uptime = 1.0
 
     async def call(self, call: Call) -> Reply:
         if not self.alive:
@@ -68,20 +74,40 @@ class PretendInstance:
         if name == "die":
             self.die()
         if name in ("wait", "die"):
-            release = asyncio.ensure_future(self.release.wait())
-            try:
-                await asyncio.wait([release, self.died], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                release.cancel()
-            if not self.alive:
-                raise PluginFailed(f"{self.spec.name} ended")
+            await self.ended_call()
         return raw({"plugin": self.spec.name, "params": {k: json.loads(bytes(v)) for k, v in call.params.items()}})
+
+    async def ended_call(self) -> None:
+        """Wait to be released. Raises `Lost` when it dies meanwhile."""
+        release = asyncio.ensure_future(self.release.wait())
+        try:
+            await asyncio.wait([release, self.died], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            release.cancel()
+        if not self.alive:
+            raise Lost(self.obituary())
 
     def die(self) -> None:
         self.alive = False
         if not self.died.done():
             self.died.set_result(None)
-        self.host.ended(self, PluginFailed(f"{self.spec.name} ended"))
+        self.host.ended(self, self.obituary())
+
+    def obituary(self) -> PluginFailed:
+        return PluginFailed(f"{self.spec.name} {self.verdict}", facts={"plugin": self.spec.name, "exitCode": self.code})
+
+    async def probe(self) -> None:
+        self.probes += 1
+        if self.deaf:
+            await asyncio.get_running_loop().create_future()
+        self.heard += 1
+
+    def suspended(self) -> str | None:
+        return self.stopped
+
+    async def fail(self, reason: str) -> None:
+        self.verdict = reason
+        self.die()
 
     async def lists(self, kinds: set[Kind] | None = None) -> Listing:
         return self.listing
@@ -96,10 +122,12 @@ class PretendInstance:
         self.levels.append(level)
 
     def tell(self, method: str, params: Reply) -> None:
-        self.heard.append(method)
+        self.told.append(method)
 
     async def stop(self, grace: float = 0) -> None:
-        self.alive = False
+        self.alive, self.verdict = False, "was stopped"
+        if not self.died.done():
+            self.died.set_result(None)
 
 
 class PretendRuntime:
@@ -114,9 +142,10 @@ class PretendRuntime:
         self.go = asyncio.Event()
         self.started = asyncio.Event()
         self.speaks: dict[str, set[Era]] = {}
-        self.starting = self.most_starting = 0
+        self.starting = self.most_starting = self.tries = 0
 
     async def start(self, spec: Spec, identity: Identity, known: Listing | None, host: Host) -> PretendInstance:
+        self.tries += 1
         self.starting += 1
         self.most_starting = max(self.most_starting, self.starting)
         try:
@@ -135,7 +164,9 @@ class PretendRuntime:
         self.instances.append(instance)
         return instance
 
-    async def close(self, grace: float) -> None: ...
+    async def close(self, grace: float) -> None:
+        for instance in self.instances:
+            await instance.stop(grace)
 
     def of(self, name: str) -> list[PretendInstance]:
         return [instance for instance in self.instances if instance.spec.name == name]

@@ -29,8 +29,9 @@ FLOORS: dict[str, set[str]] = {
     "core": {"wire", "eager"},
     "runtimes": {"wire", "stream", "link", "core", "confine"},
     "faces": {"wire", "stream", "link", "core"},
+    "clients": {"core"},
     "app": {"wire", "stream", "core", "runtimes", "faces"},
-    "cli": {"app", "core", "runtimes", "wire"},
+    "cli": {"app", "clients", "core", "runtimes", "wire"},
 }
 
 
@@ -89,12 +90,23 @@ def test_only_the_stdio_face_touches_the_wire_of_the_process() -> None:
     assert guilty == []
 
 
-def test_processes_are_started_in_one_file() -> None:
+def test_processes_are_started_in_two_files() -> None:
+    """Ours to the keepers, and theirs to the plugins."""
     starting = re.compile(
         r"\bsubprocess\.(Popen|run|call|check_\w+)|create_subprocess|os\.(exec|spawn|fork|system|posix_spawn)"
     )
     guilty = {path for path in sources(HOUSE) if starting.search(path.read_text("utf-8"))}
-    assert guilty == {HOUSE / "confine" / "tree.py"}
+    assert guilty == {HOUSE / "confine" / "tree.py", HOUSE / "confine" / "keeper.py"}
+
+
+def test_the_wall_clock_only_names_moments_for_people() -> None:
+    """It jumps, by NTP or while a laptop sleeps; what lasts and what is due is counted on the monotonic clock."""
+    wall = re.compile(
+        r"\btime\.(time|time_ns|ctime|gmtime|localtime)\(|from time import [^\n]*\b(time|time_ns)\b"
+        r"|\bdatetime\.(now|utcnow|today)\("
+    )
+    stamps = {HOUSE / "core" / "audit.py", HOUSE / "cli" / "exporting.py", HOUSE / "cli" / "importing.py"}
+    assert {path for path in sources(HOUSE) if wall.search(path.read_text("utf-8"))} <= stamps
 
 
 def failures(kind: type[BrokerError] = BrokerError) -> list[type[BrokerError]]:

@@ -159,7 +159,7 @@ async def test_lsp_answers_a_cancelled_request_and_mcp_does_not() -> None:
 
 
 async def test_a_flood_of_requests_is_refused_beyond_the_bound(pair: tuple[End, End], monkeypatch: Any) -> None:
-    monkeypatch.setattr("broker.link.MAX_OWED", 10)
+    monkeypatch.setattr(pair[1].link, "_max_owed", 10)
     for _ in range(10):
         pair[0].link.ask("slow", b"{}")
     with pytest.raises(RemoteError) as caught:

@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from broker import __version__
+from broker.cli.moving import COMMANDS as MOVING
+from broker.cli.operating import COMMANDS as OPERATING
 from broker.cli.person import COMMANDS
 from broker.cli.sources import sources
 
@@ -66,5 +68,5 @@ def mcp(passthrough: str | None, max_frame: int | None, **sources: Any) -> int:
     return run_mcp(Options(passthrough=passthrough, max_frame=max_frame, **sources))
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, *OPERATING, *MOVING):
     cli.add_command(_command)

@@ -25,7 +25,7 @@ def show(found: Settings, *, as_json: bool) -> int:
     from broker.app import router
 
     core = router(found)  # with what is known of each plugin
-    problems = [*found.problems, *_cannot_start(found.plugins), *core.catalog.problems()]
+    problems = [*found.problems, *cannot_start(found.plugins), *core.catalog.problems()]
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(problems), indent=2))
     else:
@@ -72,13 +72,28 @@ def _manifest(path: Path) -> Settings:
     return Settings(plugins=[spec])
 
 
-def _cannot_start(specs: Iterable[Spec]) -> Iterator[Problem]:
+def cannot_start(specs: Iterable[Spec]) -> Iterator[Problem]:
+    """Those whose program or folder is not there."""
     for spec in specs:
         try:
             if spec.enabled:
                 argv(spec, environ=os.environ)
         except PluginUnavailable as error:
             yield Problem(_place(spec), f"{error}.", error.hint)
+
+
+def disabling(spec: Spec, workspace: Path) -> str:
+    """The line that disables a plugin: of its own entry, or of the workspace's file."""
+    for path in (Path(spec.source), workspace / ".broker.toml"):
+        try:
+            file = read_toml(path)
+        except Faulty:
+            continue
+        for kind in ("plugins", "servers"):
+            entry = table((table(file.data.get(kind)) or {}).get(spec.name)) or {}
+            if entry.get("enabled") is False or entry.get("disabled") is True:
+                return file.where([kind, spec.name, "enabled" if "enabled" in entry else "disabled"])
+    return _place(spec)
 
 
 def _place(spec: Spec) -> str:

@@ -2,37 +2,43 @@
 
 Rule 1: argv only, never a shell; the environment is exactly what the caller gives.
 Rule 2: an end has steps with bounds: close stdin, wait, SIGTERM the tree, wait, SIGKILL the tree.
-Rule 3: an exit is seen on the process (a pidfd), never on its pipes: a grandchild may hold those open for ever.
+Rule 3: an exit is seen on the process, never on its pipes: a grandchild may hold those open for ever.
+Rule 4: a keeper stands between us and each process (`keeper.py`). It ends the tree also when we cannot any more, and
+        the end of its socket is the end of the tree. Windows has none: there a process is our own child.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
+import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 GRACE = 2.0  # seconds a process has after its stdin closed, and again after SIGTERM (the official SDKs' number)
+GONE = 2.0  # seconds from SIGKILL until we no longer wait for the kernel
+TRIES = 3  # to hand a plugin over: the fork server may have been killed, and that shows only in the trying
+KEEPER = Path(__file__).with_name("keeper.py")
 
 
 class Child:
-    """One process in a session of its own. `stdin`, `stdout`, `stderr` are descriptors its owner closes."""
+    """One process with everything it starts. `stdin`, `stdout`, `stderr` are descriptors its owner closes."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        self._process = process
-        self.pid = process.pid
-        self.stdin = _own(process.stdin)
-        self.stdout = _own(process.stdout)
-        self.stderr = _own(process.stderr)
-        self.started = asyncio.get_running_loop().time()
-        self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    def __init__(self, pid: int, stdin: int, stdout: int, stderr: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.pid = pid
+        self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
+        self.started = loop.time()
+        self.exited: asyncio.Future[int] = loop.create_future()
+        self._gone: asyncio.Future[None] = loop.create_future()  # its tree
         self._ending: asyncio.Task[None] | None = None
-        self._watch()
 
     @property
     def code(self) -> int | None:
@@ -45,8 +51,9 @@ class Child:
         return asyncio.get_running_loop().time() - self.started
 
     async def end(self, *, grace: float = GRACE) -> None:
-        """End it and its tree, its stdin being closed; returns at the latest after three graces. Safe to call twice.
+        """End it and its tree, its stdin being closed; returns when all is gone. Safe to call twice.
 
+        At the latest that is after two graces and `GONE` seconds: nobody can kill what waits for a dead disk.
         A caller that is cancelled leaves nothing behind: the ending goes on.
         """
         if self._ending is None:
@@ -54,44 +61,115 @@ class Child:
         await asyncio.shield(self._ending)
 
     async def _end(self, grace: float) -> None:
-        family = _descendants(self.pid) if self.code is None else []
-        if not await self._gone_within(grace):
-            family = _merged(family, _descendants(self.pid))
-            self._signal(signal.SIGTERM)
-            if not await self._gone_within(grace):
-                family = _merged(family, _descendants(self.pid))
-                self._signal(signal.SIGKILL)
-                await self._gone_within(grace)
-        self._signal(_KILL)
-        for process in family:
+        if not await _within(grace, self.exited):
+            self._signal_tree(signal.SIGTERM)
+            if not await _within(grace, self.exited):
+                self._signal_tree(_KILL)
+        await _within(GONE, self._gone)
+
+    def _signal_tree(self, number: int) -> None:
+        raise NotImplementedError
+
+    def _exit(self, code: int) -> None:
+        if not self.exited.done():
+            self.exited.set_result(code)
+
+
+class _Kept(Child):
+    """A child with a keeper; `control` is our end of the socket to that."""
+
+    def __init__(self, control: int, stdin: int, stdout: int, stderr: int) -> None:
+        super().__init__(0, stdin, stdout, stderr)
+        self._control = control
+        self._rest = b""
+        self._loop = asyncio.get_running_loop()
+        self.opened: asyncio.Future[_Refusal | None] = self._loop.create_future()
+        self._loop.add_reader(control, self._hear)
+
+    def abandon(self) -> None:
+        """Nobody will have it: kill what there is of it, and close everything."""
+        self._signal_tree(_KILL)
+        self._silence()
+        for fd in (self.stdin, self.stdout, self.stderr):
+            os.close(fd)
+
+    def _signal_tree(self, number: int) -> None:
+        if self._control >= 0:
+            with contextlib.suppress(OSError):
+                os.write(self._control, b"k" if number == _KILL else b"t")
+
+    def _hear(self) -> None:
+        try:
+            data = os.read(self._control, 4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._told(*line.decode().split())
+        if not data:
+            self._silence()
+
+    def _told(self, what: str, *details: str) -> None:
+        if what == "pid":
+            self.pid = int(details[0])
+            self._open(None)
+        elif what == "failed":
+            self._open((int(details[0]), details[1]))
+        elif what == "exit":
+            self._exit(int(details[0]))
+        elif what == "gone":
+            self._silence()
+
+    def _open(self, refusal: _Refusal | None) -> None:
+        if not self.opened.done():
+            self.opened.set_result(refusal)
+
+    def _silence(self) -> None:
+        """The keeper ended, and so did its tree: at its hands, or because it was killed itself."""
+        if self._control < 0:
+            return
+        self._loop.remove_reader(self._control)
+        os.close(self._control)
+        self._control = -1
+        if self.pid and not self.exited.done() and sys.platform != "linux":  # where nobody dies with a parent
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, _KILL)
+        self._exit(-_KILL)
+        self._gone.set_result(None)
+        self._open((errno.ECHILD, "keeper"))
+
+
+class _Plain(Child):
+    """A child without a keeper, on Windows."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        super().__init__(process.pid, _own(process.stdin), _own(process.stdout), _own(process.stderr))
+        self._process = process
+        self._family: list[Any] = []
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._wait_in_thread, args=(loop,), daemon=True).start()
+
+    async def _end(self, grace: float) -> None:
+        self._note_family()
+        await super()._end(grace)
+        for process in self._family:
             with contextlib.suppress(Exception):  # psutil's errors: it is gone already
                 process.kill()
 
-    async def _gone_within(self, seconds: float) -> bool:
-        done, _ = await asyncio.wait([self.exited], timeout=seconds)
-        return bool(done)
+    def _signal_tree(self, number: int) -> None:
+        self._note_family()
+        with contextlib.suppress(OSError):
+            self._process.send_signal(number)
 
-    def _signal(self, number: int) -> None:
-        """To its whole process group, which outlives it as long as a child of it lives."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.name == "posix":
-                os.killpg(self.pid, number)
-            else:
-                self._process.send_signal(number)
+    def _note_family(self) -> None:
+        import psutil  # only where something ends: 15 ms of import
 
-    def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            fd = os.pidfd_open(self.pid)
-        except (AttributeError, OSError):  # not Linux, or a kernel without it
-            threading.Thread(target=self._wait_in_thread, args=(loop,), daemon=True).start()
-            return
-        loop.add_reader(fd, self._reap, loop, fd)
-
-    def _reap(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
-        loop.remove_reader(fd)
-        os.close(fd)
-        self._exit(self._process.wait())
+        with contextlib.suppress(psutil.Error):
+            family: list[Any] = psutil.Process(self.pid).children(recursive=True)
+            self._family += [process for process in family if process not in self._family]
 
     def _wait_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         code = self._process.wait()
@@ -99,26 +177,127 @@ class Child:
             loop.call_soon_threadsafe(self._exit, code)
 
     def _exit(self, code: int) -> None:
-        if not self.exited.done():
-            self.exited.set_result(code)
+        super()._exit(code)
+        if not self._gone.done():
+            self._gone.set_result(None)
 
 
+class _ForkServer:
+    """Our end of the one that forks keepers; started when it is needed, and again if it died."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        """Have it running. Raises `OSError`."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self._drop()
+        ours, theirs = socket.socketpair()
+        with theirs, contextlib.ExitStack() as undo:
+            undo.enter_context(ours)
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(KEEPER), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+            undo.pop_all()
+        ours.setblocking(False)
+        self._control = ours
+
+    def fork(self, control: int) -> None:
+        """Have a keeper forked that listens at `control`. Raises `OSError`."""
+        self.begin()
+        try:
+            socket.send_fds(self._control, [b"+"], [control])
+        except ConnectionError:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        if self._process is not None:
+            self._control.close()
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+_Refusal = tuple[int, str]  # errno, and what it is about
 _KILL = signal.SIGKILL if os.name == "posix" else signal.SIGTERM
+_server = _ForkServer()
 
 
-def spawn(argv: Sequence[str] | str, *, env: Mapping[str, str], cwd: str | None) -> Child:
-    """Start `argv` (on Windows a command line) in a session of its own. Raises `OSError`."""
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        env=dict(env),
-        cwd=cwd,
-        start_new_session=True,
-    )
-    return Child(process)
+def prepare() -> None:
+    """Start what the first `spawn` waits for, while its caller does something else."""
+    if os.name == "posix":
+        with contextlib.suppress(OSError):  # `spawn` will say it
+            _server.begin()
+
+
+async def spawn(argv: Sequence[str] | str, *, env: Mapping[str, str], cwd: str | None) -> Child:
+    """Start `argv` (on Windows a command line) in a session of its own. Raises `OSError`, `ValueError`."""
+    if os.name != "posix":
+        return _Plain(_popen(argv, env, cwd))
+    assert not isinstance(argv, str)
+    plan = _plan(argv, env, cwd)
+    for _ in range(TRIES):
+        with contextlib.suppress(ConnectionError):
+            child = await _handed_over(plan)
+            refusal = await _opened(child)
+            if refusal is None:
+                return child
+            child.abandon()
+            number, what = refusal
+            if what != "keeper":
+                raise OSError(number, os.strerror(number), {"program": argv[0], "folder": cwd}.get(what))
+    raise OSError("the process that starts it was killed each time")
+
+
+async def _opened(child: _Kept) -> _Refusal | None:
+    try:
+        return await child.opened
+    except asyncio.CancelledError:
+        child.abandon()
+        raise
+
+
+async def _handed_over(plan: bytes) -> _Kept:
+    """A child whose keeper has what to start. Raises `OSError`."""
+    with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+        stdin, to_stdin = _pipe(theirs, ours)
+        from_stdout, stdout = _pipe(ours, theirs)
+        from_stderr, stderr = _pipe(ours, theirs)
+        control, keepers = socket.socketpair()
+        ours.enter_context(control).setblocking(False)
+        _server.fork(theirs.enter_context(keepers).fileno())
+        sent = socket.send_fds(control, [plan], [stdin, stdout, stderr])
+        theirs.close()  # from here on the keeper's end of the socket is the keeper's alone
+        await asyncio.get_running_loop().sock_sendall(control, plan[sent:])
+        ours.pop_all()
+        return _Kept(control.detach(), to_stdin, from_stdout, from_stderr)
+
+
+def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
+    read, write = os.pipe()
+    reader.callback(os.close, read)
+    writer.callback(os.close, write)
+    return read, write
+
+
+def _plan(argv: Sequence[str], env: Mapping[str, str], cwd: str | None) -> bytes:
+    """What `keeper.receive` reads. Raises `ValueError`."""
+    fields = [cwd or "", str(len(argv)), *argv, *(f"{name}={value}" for name, value in env.items())]
+    if any("\0" in field for field in fields) or any("=" in name for name in env):
+        raise ValueError("a word or a variable holds a character that no program can be given")
+    body = b"".join(os.fsencode(field) + b"\0" for field in fields)
+    return len(body).to_bytes(4, "big") + body
+
+
+def _popen(argv: Sequence[str] | str, env: Mapping[str, str], cwd: str | None) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=dict(env), cwd=cwd)
 
 
 def output_of(argv: Sequence[str], *, timeout: float) -> bytes:
@@ -139,21 +318,13 @@ def describe_exit(code: int) -> str:
         return f"signal {-code}"
 
 
+async def _within(seconds: float, future: asyncio.Future[Any]) -> bool:
+    done, _ = await asyncio.wait([future], timeout=seconds)
+    return bool(done)
+
+
 def _own(pipe: IO[bytes]) -> int:
     """The pipe's descriptor, kept when the file object goes away."""
     fd = os.dup(pipe.fileno())
     pipe.close()
     return fd
-
-
-def _descendants(pid: int) -> list[Any]:
-    import psutil  # only where something ends: 15 ms of import
-
-    try:
-        return list(psutil.Process(pid).children(recursive=True))
-    except psutil.Error:
-        return []
-
-
-def _merged(old: list[Any], new: list[Any]) -> list[Any]:
-    return old + [process for process in new if process not in old]

@@ -55,17 +55,28 @@ class Catalog:
         self._tables: dict[Kind, dict[str, Entry]] = {}
         self._pages: dict[Kind, list[bytes]] = {}
         self._problems: dict[Kind, list[Problem]] = {}
+        self._missing: dict[str, Entry] = {}  # in place of the tools of plugins that must be there, and are not
 
     def put(self, spec: Spec, listing: Listing | None) -> None:
         """What a plugin shows from now on; None takes it away."""
         if self._alone not in (None, spec.name):
             return
+        self._missing.pop(spec.name, None)
         if listing is None:
             self._listings.pop(spec.name, None)
         else:
             self._specs[spec.name], self._listings[spec.name] = spec, listing
         self._tables.clear()
         self._pages.clear()
+
+    def miss(self, plugin: str, why: str) -> None:
+        """Show a tool that says why those of `plugin` are not there, so that nobody works on without knowing."""
+        name = shown_name(plugin, "unavailable")
+        what = f"The tools of {plugin} are required and not available: {why} Calling this tells the reason again."
+        raw = _encode({"name": name, "description": what, "inputSchema": {"type": "object"}})
+        self._missing[plugin] = Entry(name, plugin, "", Raw(raw))
+        self._tables.pop("tools", None)
+        self._pages.pop("tools", None)
 
     def listing(self, plugin: str) -> Listing | None:
         return self._listings.get(plugin)
@@ -131,6 +142,8 @@ class Catalog:
 
     def _names(self, kind: Kind) -> dict[str, Entry]:
         found: dict[str, list[Entry]] = {}
+        for missing in self._missing.values() if kind == "tools" else ():
+            found[_folded(missing.name)] = [missing]
         for plugin in sorted(self._listings):
             for item in getattr(self._listings[plugin], kind):
                 entry = self._entry(kind, plugin, item)

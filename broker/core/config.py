@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.core.expand import Surroundings
 from broker.core.manifest import (
@@ -30,6 +31,7 @@ from broker.core.manifest import (
 from broker.core.mcpservers import Found, Server, environment, server_spec, servers_in, slug, tool_filters
 from broker.core.shape import Wrong, dotted, shaped, table, unknown_key
 from broker.core.source import Faulty, Toml, read_toml
+from broker.core.workspace import NAME as WORKSPACE_FILE
 from broker.core.workspace import narrow
 from broker.model import Limits, Problem, Settings, Spec
 
@@ -48,6 +50,7 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     start: Seconds | None = None
     enabled: bool = True
     required: bool = False
+    replay: Texts = ()
     config: dict[str, object] = {}
     env: dict[str, str | int | float | None] = {}
     limits: LimitsTable = LimitsTable()
@@ -58,9 +61,10 @@ class Top(Struct, frozen=True, kw_only=True):
 
     max_frame: Bytes | None = None
     concurrency: Count | None = None
+    audit: bool | None = None
 
 
-_TOP_KEYS = ("max_frame", "concurrency", "plugins", "servers")
+_TOP_KEYS = ("max_frame", "concurrency", "audit", "plugins", "servers")
 
 
 def default_config_file(environ: Mapping[str, str]) -> Path:
@@ -93,6 +97,21 @@ def load(
     if own is not None and workspace is not None:
         reading.narrowed(workspace, own)
     return reading.settings
+
+
+def files(
+    *,
+    config_file: Path | None = None,
+    mcp_configs: Sequence[Path] = (),
+    strict: bool = False,
+    workspace: Path | None = None,
+    environ: Mapping[str, str],
+) -> list[Path]:
+    """The files that `load` reads for the same arguments, whether they are there or not."""
+    if strict:
+        return list(mcp_configs)
+    here = [workspace / WORKSPACE_FILE] if workspace is not None else []
+    return [config_file or default_config_file(environ), *mcp_configs, *here]
 
 
 class _Reading:
@@ -148,6 +167,8 @@ class _Reading:
             self.settings.max_frame = int(top.max_frame)
         if top.concurrency is not None:
             self.settings.concurrency = top.concurrency
+        if top.audit is not None:
+            self.settings.audit = top.audit
 
 
 _Read = Callable[[str, object, Path, Surroundings], tuple[Spec, Manifest | None]]
@@ -164,10 +185,10 @@ def _entries(file: Toml, kind: str, around: Surroundings, read: _Read) -> Iterat
             spec, manifest = read(name, entry, file.path, around)
             yield Found(file.where([kind, name]), f"{kind}.{name}", spec, manifest)
         except Wrong as wrong:
-            yield file.blame(wrong, kind, name, about=f"{dotted([kind, name])}: ")
+            yield replace(file.blame(wrong, kind, name, about=f"{dotted([kind, name])}: "), plugin=name)
         except Faulty as faulty:
             there = faulty.problem
-            yield Problem(there.where, f"{dotted([kind, name])}: {there.what}", there.fix)
+            yield Problem(there.where, f"{dotted([kind, name])}: {there.what}", there.fix, name)
 
 
 def _check_name(kind: str, name: str) -> None:
@@ -199,6 +220,7 @@ def _plugin(name: str, held: object, path: Path, around: Surroundings) -> tuple[
         limits=_limits(entry, manifest),
         tools=tool_filters(entry.tools),
         required=entry.required,
+        replay=entry.replay,
         version=manifest.version,
         description=manifest.description,
         permissions=manifest.permissions.asked(),
@@ -245,4 +267,4 @@ def _twice(later: Found, earlier: Found) -> Problem:
     as_name = "" if later.label.endswith(name) else f" (as `{name}`)"
     label = dotted([later.label])
     what = f"{label}{as_name} is already named in {earlier.where}; this second one is left out."
-    return Problem(later.where, what, "Rename one of them, or remove it.")
+    return Problem(later.where, what, "Rename one of them, or remove it.", name)

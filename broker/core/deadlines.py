@@ -13,6 +13,9 @@ from broker.eager import current
 from broker.model import Limits
 
 
+SLEPT = 0.5  # seconds a timer may be late; beyond it broker was stopped or starved, and the plugin is not to blame
+
+
 class Deadlines:
     """Cancels the task of a call whose time is over, and marks it `late`."""
 
@@ -21,10 +24,11 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, call: Call, limits: Limits) -> None:
-        """The clock of `call`, run by the current task, starts now."""
-        now = asyncio.get_running_loop().time()
+        """The clock of `call`, run by the current task, starts now; on its second instance it goes on."""
         call.task = current()
-        call.due, call.end = now + limits.timeout, now + limits.cap
+        if not call.began:
+            now = call.began = asyncio.get_running_loop().time()
+            call.due, call.end = now + limits.timeout, now + limits.cap
         self._calls[call] = limits
         if self._timer is None or self._timer.when() > call.due:
             self._arm(call.due)
@@ -43,13 +47,23 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _slept(self, seconds: float) -> None:
+        """We did not run for so long, and what was answered meanwhile is still to be read."""
+        for call in self._calls:
+            call.due += seconds + SLEPT
+            call.end += seconds + SLEPT
+
     def _arm(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_at(when, self._sweep)
 
     def _sweep(self) -> None:
-        now, self._timer = asyncio.get_running_loop().time(), None
+        assert self._timer is not None
+        now = asyncio.get_running_loop().time()
+        if now - self._timer.when() > SLEPT:
+            self._slept(now - self._timer.when())
+        self._timer = None
         for call in [call for call in self._calls if call.due <= now]:
             if call.questions and call.end > now:
                 call.due = min(now + self._calls[call].timeout, call.end)

@@ -23,7 +23,12 @@ class Member(NamedTuple):
 
 def plain(text: bytes) -> bytes:
     """`text` with comments and trailing commas blanked: every other byte keeps its line and column."""
-    return re.sub(_COMMA, _spaced, re.sub(_COMMENT, _spaced, text))
+    return re.sub(_COMMA, _spaced, uncommented(text))
+
+
+def uncommented(text: bytes) -> bytes:
+    """`text` with comments blanked, its trailing commas kept."""
+    return re.sub(_COMMENT, _spaced, text)
 
 
 def members(text: bytes) -> list[Member]:

@@ -6,7 +6,6 @@ program found for it and the files it is given, with their sizes and times. Chan
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from broker.core.written import replace_file
 from broker.model import Listing, Spec
 
 log = logging.getLogger("broker.listings")
@@ -44,16 +44,10 @@ class Listings:
         """Keep it; a disk that refuses costs the next start its speed, nothing else."""
         if self._folder is None:
             return
-        path = self._path(self._folder, spec)
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            draft.write_bytes(_encode(listing))
-            os.replace(draft, path)
+            replace_file(self._path(self._folder, spec), _encode(listing))
         except OSError as error:
             log.warning("the lists of %s cannot be kept: %s", spec.name, error)
-            with contextlib.suppress(OSError):
-                draft.unlink()
 
     def _path(self, folder: Path, spec: Spec) -> Path:
         return folder / f"{spec.name}-{digest(spec, self._environ)[:32]}.json"

@@ -82,6 +82,14 @@ class Bytes(int):
         return cls(size(value))
 
 
+class Patience(Seconds):
+    """A duration of a file that may also be "never", which is infinite."""
+
+    @classmethod
+    def parse(cls, value: object) -> Patience:
+        return cls(math.inf if value == "never" else duration(value))
+
+
 Count = Annotated[int, Meta(ge=1)]
 Texts = tuple[str, ...]
 
@@ -110,6 +118,7 @@ class LimitsTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     memory: Bytes | None = None
     timeout: Seconds | None = None
     start: Seconds | None = None
+    idle: Patience | None = None
     pids: Count | None = None
     disk: Bytes | None = None
 

@@ -61,6 +61,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     enabled: bool = True
     concurrency: Count | None = None
     required: bool = False
+    replay: Texts = ()
     tools: Texts | None = None
     limits: LimitsTable = LimitsTable()
     permissions: Permissions | None = None
@@ -132,6 +133,7 @@ def server_spec(name: str, server: Server, *, source: str, around: Surroundings,
         limits=_limits(server),
         tools=tool_filters(server.tools),
         required=server.required,
+        replay=server.replay,
         permissions=None if server.permissions is None else server.permissions.asked(),
     )
 
@@ -260,9 +262,9 @@ def _server(path: Path, where: str, member: jsonc.Member, around: Surroundings) 
         anchor = around.workspace or path.parent
         spec = server_spec(slug(label), server, source=str(path), around=around, anchor=anchor)
     except Wrong as wrong:
-        return Problem(where, f"{dotted([label])}: {wrong.what}", wrong.fix)
+        return Problem(where, f"{dotted([label])}: {wrong.what}", wrong.fix, slug(label))
     except (msgspec.MsgspecError, RecursionError):
-        return Problem(where, f"{dotted([label])}: its JSON cannot be read.")
+        return Problem(where, f"{dotted([label])}: its JSON cannot be read.", plugin=slug(label))
     return Found(where, label, spec)
 
 

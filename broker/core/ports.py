@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from msgspec import Raw, Struct
 
-from broker.errors import BrokerError, NoSuchMethod
+from broker.errors import BrokerError, NoSuchMethod, PluginFailed
 from broker.model import Era, Kind, Listing, Spec
 
 Reply = bytes | Raw
@@ -80,8 +80,11 @@ class Call(Struct, eq=False):
     token: Raw | None = None  # the caller's progress token, of whatever type
     log_level: str | None = None  # asked for by this request (modern), or by the session (legacy)
     chain: tuple[str, ...] = ()  # the plugins that wait for this call
+    began: float = 0.0  # loop time at which it was first given to an instance
     due: float = 0.0  # loop time at which it times out; moved by progress
     end: float = 0.0  # loop time beyond which nothing moves it
+    heard: bool = False  # its plugin said something about it already
+    repeated: bool = False  # it is with its second instance
     late: bool = False
     questions: int = 0  # to the caller, still open: its clock stands still
     task: Any = None
@@ -105,8 +108,33 @@ class Instance(Protocol):
     @property
     def era(self) -> Era: ...
 
+    @property
+    def heard(self) -> int:
+        """A number that changes whenever anything comes from it."""
+        ...
+
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since it was started."""
+        ...
+
     async def call(self, call: Call) -> Reply:
-        """Run one call. Raises `PluginFailed`, `RemoteError`, `Unsent`. Cancellation reaches the plugin."""
+        """Run one call. Raises `PluginFailed`, `RemoteError`, `Unsent`, `Lost`. Cancellation reaches the plugin."""
+        ...
+
+    async def probe(self) -> None:
+        """Ask for a sign of life; any answer is one. Raises `PluginFailed` if it ended."""
+        ...
+
+    def suspended(self) -> str | None:
+        """Why it cannot answer at all, if the system knows: it was stopped by a signal, it waits for a disk."""
+        ...
+
+    async def fail(self, reason: str) -> None:
+        """End it as if it had crashed: `reason` follows its name in what its callers are told."""
         ...
 
     async def lists(self, kinds: set[Kind] | None = None) -> Listing:
@@ -136,6 +164,14 @@ class Runtime(Protocol):
 
 class Unsent(Exception):
     """The instance ended before the call was written to it: the next one may have it."""
+
+
+class Lost(Exception):
+    """The instance ended while it had the call; `error` says how."""
+
+    def __init__(self, error: PluginFailed) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Nobody:

@@ -4,6 +4,7 @@ Rule 1: the catalog decides whose a name is; what it does not list cannot be cal
 Rule 2: arguments pass undecoded; only the name is exchanged for the plugin's own.
 Rule 3: a call that would wait for itself (A calls B calls A) is refused at once.
 Rule 4: clients share plugins and nothing else: what one cancels, floods or breaks never touches another's calls.
+Rule 5: a changed plugin is a new generation of it. A call goes to the generation that has the name, and stays there.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
+from broker.core.audit import Audit
 from broker.core.catalog import Catalog
-from broker.core.deadlines import Deadlines
+from broker.core.generations import Generations
 from broker.core.listings import Listings
-from broker.core.plugins import STARTS, Plugin
-from broker.core.ports import Call, Caller, Face, Identity, Reply, Runtime
-from broker.errors import BadArguments, BrokerError, NotFound, SelfWait
+from broker.core.plugins import Plugin
+from broker.core.ports import Call, Caller, Face, Identity, Nobody, Reply, Runtime
+from broker.errors import BadArguments, BrokerError, NotFound, PluginUnavailable, SelfWait
 from broker.model import Kind, Listing, Spec
 from broker.wire.eras import LOG_LEVELS
 
@@ -35,28 +38,32 @@ _decode_text = msgspec.json.Decoder(str).decode
 
 
 class Router:
-    """All plugins of one broker, and every client's way to them."""
+    """All plugins of one broker, and every client's way to them.
+
+    `generations` says which plugins there are: what changes them (`apply`, `restart`, `stop_one`, `disable`, `enable`)
+    and what shows them (`statuses`) is there.
+    """
 
     def __init__(
-        self, specs: Iterable[Spec], runtime: Runtime, listings: Listings, *, alone: str | None = None
+        self,
+        specs: Iterable[Spec],
+        runtime: Runtime,
+        listings: Listings,
+        *,
+        alone: str | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self.catalog = Catalog(alone)
         self.alone = alone
-        self._runtime, self._listings = runtime, listings
-        self._deadlines = Deadlines()
-        starts = asyncio.Semaphore(STARTS)
-        self.plugins: dict[str, Plugin] = {}
+        self._runtime, self._audit = runtime, audit
+        self.generations = Generations(runtime, listings, self.catalog, self, alone)
+        self.plugins = self.generations.plugins
+        self._unknown = self.generations.unknown
         self._faces: dict[str, Face] = {}
         self._levels: dict[str, str] = {}
         self._watchers: dict[tuple[str, str], dict[str, str]] = {}  # (plugin, own uri) -> face -> its uri
         for spec in specs:
-            if spec.enabled and alone in (None, spec.name):
-                known = listings.get(spec)
-                self.plugins[spec.name] = Plugin(
-                    spec, runtime, self, deadlines=self._deadlines, starts=starts, listing=known
-                )
-                self.catalog.put(spec, known)
-        self._unknown = {name for name, plugin in self.plugins.items() if plugin.listing is None}
+            self.generations.add(spec)
 
     async def call(self, call: Call) -> Reply:
         """Run a client's request on the plugin it is for, under the plugin's own names.
@@ -64,12 +71,20 @@ class Router:
         Returns the result in the era of the caller. Raises `NotFound`, `BadArguments`, `SelfWait`,
         `PluginFailed`, `TimedOut`, `Overloaded`, or the plugin's own `RemoteError`.
         """
-        name = self._plugin_of(call)
-        if name in call.chain:
-            raise SelfWait(f"{' -> '.join((*call.chain, name))}: {name} would wait for itself")
-        plugin = self.plugins[name]
-        call.chain = (*call.chain, name)
-        return await plugin.call(call)
+        began, name = monotonic(), ""
+        try:
+            name = self._plugin_of(call)
+            if name in call.chain:
+                raise SelfWait(f"{' -> '.join((*call.chain, name))}: {name} would wait for itself")
+            call.chain = (*call.chain, name)
+            reply = await self.plugins[name].call(call)
+        except BaseException as error:
+            if self._audit is not None:
+                self._audit.note(call, name, began, error)
+            raise
+        if self._audit is not None:
+            self._audit.note(call, name, began, None)
+        return reply
 
     def join(self, face: Face) -> None:
         """A client is here."""
@@ -147,9 +162,10 @@ class Router:
 
     async def stop(self, grace: float = 2.0) -> None:
         """End every plugin."""
-        self._deadlines.close()
-        await asyncio.gather(*(plugin.stop(grace) for plugin in self.plugins.values()))
+        await self.generations.stop(grace)
         await self._runtime.close(grace)
+        if self._audit is not None:
+            self._audit.close()
 
     # what plugins tell
 
@@ -158,13 +174,35 @@ class Router:
         return min(self._levels.values(), key=LOG_LEVELS.index, default=None)
 
     def listed(self, plugin: Plugin, listing: Listing, kinds: set[Kind], *, first: bool) -> None:
-        self._unknown.discard(plugin.spec.name)
-        if not listing.partial:
-            self._listings.put(plugin.spec, listing)
-        self.catalog.put(plugin.spec, listing)
-        if kinds:
+        if self.generations.learned(plugin, listing) and kinds:
             for face in list(self._faces.values()):
                 face.changed(kinds, first=first)
+
+    def relisted(self, kinds: set[Kind]) -> None:
+        for face in list(self._faces.values()):
+            face.changed(kinds, first=False)
+
+    def replaced(self, plugin: Plugin) -> None:
+        """Have the new generation watch what clients watch."""
+        for name, own in self._watchers:
+            if name == plugin.spec.name:
+                task = asyncio.get_running_loop().create_task(self._rewatch(plugin, own))
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _rewatch(self, plugin: Plugin, own: str) -> None:
+        lane = plugin.lanes[0] if plugin.lanes else plugin.lane(Identity().era)
+        await lane.watch(own, lane.identity, Nobody())
+        self.updated(plugin, own)  # it may have changed between the two
+
+    def absent(self, plugin: Plugin) -> None:
+        """A plugin that must be there cannot be started, and nobody knows its tools."""
+        failure = plugin.failure
+        if failure is None or self.plugins.get(plugin.spec.name) is not plugin:
+            return
+        self.catalog.miss(plugin.spec.name, str(failure))
+        self.relisted({"tools"})
+        text = f"{plugin.spec.name} is required and is not there: {failure}"
+        self.logged(_encode({"level": "error", "logger": "broker", "data": text}))
 
     def updated(self, plugin: Plugin, uri: str) -> None:
         for key, shown in list(self._watchers.get((plugin.spec.name, uri), {}).items()):
@@ -183,7 +221,9 @@ class Router:
         except NotFound:
             plugin = self.plugins.get(_prefix(call))
             if plugin is not None and plugin.listing is None and plugin.failure is not None:
-                raise plugin.failure from None  # its names are unknown because it cannot be started
+                raise plugin.refusal() or plugin.failure from None  # its names are unknown because it cannot be started
+            if _prefix(call) in self.generations.disabled:
+                self.generations.named(_prefix(call))
             raise
 
     def _address(self, call: Call) -> str:
@@ -197,6 +237,9 @@ class Router:
 
     def _tool(self, call: Call) -> str:
         entry = self.catalog.tool(_string(call, "name"))
+        if not entry.own:
+            plugin = self.plugins[entry.plugin]
+            raise plugin.refusal() or plugin.failure or PluginUnavailable(f"{entry.plugin} is not there yet")
         call.params["name"] = Raw(_encode(entry.own))
         return entry.plugin
 

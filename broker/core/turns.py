@@ -21,7 +21,9 @@ class Turns:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._busy = 0
+        self.taken = 0  # turns so far
         self._open = False
+        self._quiet: asyncio.Event | None = None
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}
 
     @property
@@ -36,6 +38,7 @@ class Turns:
         """Take a turn if one is free and nobody waits."""
         if self._open and self._busy < self._limit and not self._lines:
             self._busy += 1
+            self.taken += 1
             return True
         return False
 
@@ -61,6 +64,19 @@ class Turns:
         self._busy -= 1
         if self._lines:
             self._hand_over()
+        elif self._quiet is not None and not self._busy:
+            self._quiet.set()
+
+    async def quiet(self) -> None:
+        """Return when nobody has a turn or waits for one."""
+        while self._busy or self._lines:
+            self._quiet = asyncio.Event()
+            await self._quiet.wait()
+
+    def widen(self, limit: int) -> None:
+        """Another number of callers at once, from now on."""
+        self._limit = limit
+        self._hand_over()
 
     def open(self) -> None:
         self._open = True
@@ -76,6 +92,8 @@ class Turns:
             for waiter in line:
                 if not waiter.done():
                     waiter.set_exception(error)
+        if self._quiet is not None and not self._busy:
+            self._quiet.set()
 
     def _hand_over(self) -> None:
         while self._open and self._busy < self._limit and self._lines:
@@ -86,6 +104,7 @@ class Turns:
                 self._lines[key] = line  # at the end: the others come first
             if not waiter.done():
                 self._busy += 1
+                self.taken += 1
                 waiter.set_result(None)
 
     def _leave(self, key: str, waiter: asyncio.Future[None]) -> None:
@@ -94,3 +113,5 @@ class Turns:
             line.remove(waiter)
             if not line:
                 del self._lines[key]
+        if self._quiet is not None and not (self._busy or self._lines):
+            self._quiet.set()

@@ -108,6 +108,7 @@ class Session:
         self._changed: set[Kind] = set()
         self._notice: asyncio.TimerHandle | None = None
         self._behind: set[str] = set()  # resources whose updates wait until the client reads again
+        self._progress: dict[bytes, Reply] = {}  # the newest of each of its tokens, which waits the same way
         self._room = asyncio.Event()
         self._link = Link(
             Peer(Lines()),
@@ -136,12 +137,18 @@ class Session:
     def tell(self, method: str, params: Reply) -> None:
         if self._link.unsent < LAGGING:
             self._link.tell(method, params)
+        elif method == "notifications/progress":
+            self._progress[bytes(eras.members(params)["progressToken"])] = params
 
     async def ask(self, method: str, params: Reply) -> Reply:
         if not self._opened:
             raise NoSuchMethod(f"a client of MCP 2026-07-28 cannot be asked {method} in the middle of a call")
         if PUSHES.get(method, "") not in self.identity.capabilities:
             raise NoSuchMethod(f"{self.title} did not declare that it answers {method}")
+        if self.clogged:
+            raise Overloaded(f"{self.title} does not read what it is sent")
+        if len(memoryview(params)) > self._max_frame:
+            raise FrameTooLarge(f"{method} has {len(memoryview(params))} bytes; the limit is {self._max_frame}")
         id, waiter = self._link.ask(method, params)
         try:
             return await waiter
@@ -179,6 +186,9 @@ class Session:
         behind, self._behind = self._behind, set()
         for uri in behind:
             self.updated(uri)
+        progress, self._progress = self._progress, {}
+        for params in progress.values():
+            self._link.tell("notifications/progress", params)
 
     def updated(self, uri: str) -> None:
         if self._link.unsent > LAGGING:
@@ -219,6 +229,8 @@ class Session:
     def _told(self, told: Told) -> None:
         if told.method == "notifications/initialized":
             self._initialized = True
+        elif memoryview(told.params)[0] != ord("{"):
+            log.debug("%s dropped: its params are no object", told.method)
         elif told.method == "notifications/roots/list_changed" or self._router.alone is not None:
             self._router.tell_all(told.method, told.params)
 
@@ -248,6 +260,7 @@ class Session:
             call.token, call.log_level = meta.get("progressToken"), _text(meta, eras.LOG_LEVEL)
         if identity.era is Era.LEGACY:
             call.log_level = self._level
+        _check_arguments(method, params)
         try:
             if not self._router.all_known:
                 await self._router.learned_for(call)
@@ -265,6 +278,9 @@ class Session:
             if method != "tools/call":
                 raise
             return _tool_failure(error, identity.era)
+        finally:
+            if self._progress and call.token is not None:
+                self._progress.pop(bytes(call.token), None)
 
     def _list(self, identity: Identity, method: str, params: eras.Members) -> Answer:
         if self._router.unknown(identity, self):
@@ -330,10 +346,13 @@ class Session:
         return _encode(found)
 
     def _instructions(self) -> str | None:
-        known = {name: self._router.catalog.listing(name) for name in self._router.plugins}
-        parts = [
-            f"# {name}\n{listing.instructions}" for name, listing in known.items() if listing and listing.instructions
-        ]
+        parts: list[str] = []
+        for name, plugin in self._router.plugins.items():
+            listing = self._router.catalog.listing(name)
+            if listing is not None and listing.instructions:
+                parts.append(f"# {name}\n{listing.instructions}")
+            elif listing is None and plugin.spec.required and plugin.failure is not None:
+                parts.append(f"# {name}\nRequired, and not available: {plugin.failure}")
         return "\n\n".join(parts)[:MAX_INSTRUCTIONS] or None
 
     def _stamp(self) -> bytes:
@@ -429,6 +448,16 @@ def _members(value: Raw) -> eras.Members:
         raise BadArguments("`params` and its `_meta` must be objects") from None
 
 
+def _check_arguments(method: str, params: eras.Members) -> None:
+    """Many servers never answer a call whose arguments are no object. Null is what some clients write for none."""
+    arguments = params.get("arguments")
+    if arguments is None or memoryview(arguments)[0] == ord("{"):
+        return
+    if arguments != Raw(b"null"):
+        raise BadArguments(f"`arguments` of {method} must be an object")
+    del params["arguments"]
+
+
 def _text(params: eras.Members, member: str) -> str | None:
     try:
         return msgspec.json.decode(params[member], type=str | None) if member in params else None
@@ -455,7 +484,7 @@ def _tool_failure(error: BrokerError, era: Era) -> bytes:
     found: dict[str, Any] = {
         "content": [{"type": "text", "text": f"{error}\n{error.hint}"}],
         "isError": True,
-        "_meta": {"plugin-broker/error": {"code": error.code, "name": error.name, "hint": error.hint}},
+        "_meta": {"plugin-broker/error": {"code": error.code, "name": error.name, "hint": error.hint, **error.facts}},
     }
     if era is Era.MODERN:
         found["resultType"] = "complete"

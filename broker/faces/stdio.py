@@ -2,12 +2,22 @@
 
 Rule 1: the wire moves to private duplicates. 0 becomes /dev/null and 1 becomes stderr, so that a stray `print`
 in us or in a library cannot tear a frame.
+Rule 2: the end of input is not the only sign that the client is gone: a sibling of ours may have inherited the pipe
+and hold it open for ever. So the process that started us is watched too, unless it was only a launcher.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import sys
+from collections.abc import Callable
+
+log = logging.getLogger("broker.stdio")
+
+LAUNCHER = 5.0  # seconds; a parent that leaves sooner only started us
+LOOK = 2.0  # seconds between two looks at it where the kernel does not tell
 
 
 def claim() -> tuple[int, int]:
@@ -23,3 +33,41 @@ def claim() -> tuple[int, int]:
 def is_open() -> bool:
     """Whether whoever started us gave us both; to be asked before any other file is opened."""
     return sys.stdin is not None and sys.stdout is not None  # pyright: ignore[reportUnnecessaryComparison]
+
+
+def watch_parent(on_gone: Callable[[], None]) -> None:
+    """Call `on_gone` when the process that started us ends; not if it is gone now or leaves in `LAUNCHER` seconds."""
+    loop, parent = asyncio.get_running_loop(), os.getppid()
+    if os.name != "posix" or parent <= 1:  # who is left to init was left by a launcher
+        return
+    since = loop.time()
+
+    def gone() -> None:
+        if loop.time() - since >= LAUNCHER:
+            log.info("ending: the process that started broker is gone")
+            on_gone()
+
+    _when_gone(parent, gone)
+
+
+def _when_gone(parent: int, tell: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        fd = os.pidfd_open(parent)
+    except (AttributeError, OSError):  # not Linux, or it is gone already
+        _look(parent, tell)
+        return
+
+    def ready() -> None:
+        loop.remove_reader(fd)
+        os.close(fd)
+        tell()
+
+    loop.add_reader(fd, ready)
+
+
+def _look(parent: int, tell: Callable[[], None]) -> None:
+    if os.getppid() != parent:
+        tell()
+    else:
+        asyncio.get_running_loop().call_later(LOOK, _look, parent, tell)

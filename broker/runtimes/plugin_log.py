@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections import deque
 from pathlib import Path
 
-log = logging.getLogger("broker.plugin")
+from broker.core.rotated import Rotated
 
 TAIL_LINES = 20  # in an error message
 TAIL_BYTES = 2048
 FILE_BYTES = 4 << 20  # then the file becomes NAME.log.1 and a new one is begun
+LONGEST = 8 << 10  # bytes that may wait for the end of their line; what is longer becomes several lines
 
 
 class PluginLog:
-    """The log of one plugin; `path` None keeps only the last lines."""
+    """The log of one plugin; `path` None keeps only the last lines.
+
+    The file gets whole lines, because several brokers may write it at once.
+    """
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._fd = -1
-        self._size = 0
+        self._file = Rotated(path, FILE_BYTES) if path is not None else None
         self._rest = b""
         self._lines: deque[bytes] = deque(maxlen=TAIL_LINES)
 
     def write(self, data: bytes) -> None:
         """Keep what it printed; a disk that refuses costs the file, not the plugin."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        self._rest = self._rest[-TAIL_BYTES:]
-        self._lines.extend(line[-TAIL_BYTES:] for line in lines if line.strip())
-        if self._path is not None:
-            try:
-                self._append(self._path, data)
-            except OSError as error:
-                log.warning("%s cannot be written: %s", self._path, error)
-                self._path = None
+        whole, newline, rest = (self._rest + data).rpartition(b"\n")
+        if len(rest) > LONGEST:
+            whole, newline, rest = whole + newline + rest, b"\n", b""
+        self._rest = rest
+        self._keep(whole + newline)
 
     def tail(self) -> str:
         """Its last lines."""
@@ -42,16 +38,14 @@ class PluginLog:
         return b"\n".join(lines)[-TAIL_BYTES:].decode("utf-8", "replace").strip()
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Write what has no end of line yet, and let go of the file; what is written later opens it again."""
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            self._keep(rest + b"\n")
+        if self._file is not None:
+            self._file.close()
 
-    def _append(self, path: Path, data: bytes) -> None:
-        if self._fd >= 0 and self._size > FILE_BYTES:
-            self.close()
-            os.replace(path, path.with_name(path.name + ".1"))
-        if self._fd < 0:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._size = os.fstat(self._fd).st_size
-        self._size += os.write(self._fd, data)
+    def _keep(self, lines: bytes) -> None:
+        self._lines.extend(line[-TAIL_BYTES:] for line in lines.split(b"\n") if line.strip())
+        if self._file is not None and lines:
+            self._file.append(lines)

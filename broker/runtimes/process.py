@@ -8,6 +8,7 @@ pipe, and what the server makes of the two decides; one that exits at the probe 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import Mapping
@@ -17,9 +18,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from broker.confine.tree import spawn
+from broker.confine.tree import prepare, spawn
 from broker.core.ports import Host, Identity, Reply
-from broker.errors import BrokerError, PluginFailed, PluginUnavailable, RemoteError
+from broker.errors import BrokerError, Overloaded, PluginFailed, PluginUnavailable, RemoteError
 from broker.model import Era, Listing, Spec
 from broker.runtimes.command import argv, child_env, windows_line
 from broker.runtimes.plugin_log import PluginLog
@@ -27,6 +28,16 @@ from broker.runtimes.upstream import Upstream
 from broker.wire import eras
 
 PROBE = 3.0  # seconds until `initialize` follows an unanswered probe (Claude Code's number)
+# What the system lacks when it starts nothing more, and what a person can do about it.
+_NO_ROOM = {
+    errno.EMFILE: (
+        "broker may open no more file descriptors",
+        "Raise its limit (`ulimit -n 4096` where your client is started), or disable plugins you do not use.",
+    ),
+    errno.ENFILE: ("the system has no file descriptors left", "End programs, or raise the sysctl fs.file-max."),
+    errno.EAGAIN: ("you may have no more processes", "End programs, or raise the limit (`ulimit -u`)."),
+    errno.ENOMEM: ("the system has no memory left", "End programs, or disable plugins you do not use."),
+}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -36,10 +47,13 @@ class ProcessRuntime:
     def __init__(self, logs: Path | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._logs, self._environ = logs, environ
         self._alive: set[Upstream] = set()
+        self._dies: set[str] = set()  # plugins that exited at the probe and without it: not worth two starts each time
 
     async def start(self, spec: Spec, identity: Identity, known: Listing | None, host: Host) -> Upstream:
         """A new instance, in the identity's era if the server speaks it. Raises `PluginUnavailable`."""
         versions = dict(known.versions) if known else {}
+        if spec.name in self._dies:
+            versions[Era.MODERN] = None
         upstream: Upstream | None = None
         try:
             async with asyncio.timeout(spec.limits.start):
@@ -51,6 +65,7 @@ class ProcessRuntime:
                         raise
                     await upstream.stop(grace=0.5)  # it exited at the probe
                     versions[Era.MODERN] = None
+                    self._dies.add(spec.name)
                     upstream = await self._spawn(spec, host)
                     await _open(upstream, identity, versions)
         except msgspec.MsgspecError as error:
@@ -58,7 +73,10 @@ class ProcessRuntime:
             raise PluginUnavailable(f"{spec.name} opens in a way that cannot be read: {error}") from None
         except BaseException as error:
             await _abandon(upstream)
+            if not isinstance(error, PluginFailed):
+                self._dies.discard(spec.name)
             raise _explained(spec, upstream, error) from None
+        self._dies.discard(spec.name)
         upstream.serving = True
         return upstream
 
@@ -67,11 +85,12 @@ class ProcessRuntime:
         await asyncio.gather(*(upstream.stop(grace) for upstream in list(self._alive)))
 
     async def _spawn(self, spec: Spec, host: Host) -> Upstream:
+        prepare()
         env = child_env(spec, self._environ)
         try:
-            child = spawn(await self._argv(spec), env=env, cwd=spec.cwd)
+            child = await spawn(await self._argv(spec), env=env, cwd=spec.cwd)
         except (OSError, ValueError) as error:
-            raise PluginUnavailable(f"{spec.name} cannot be started: {error}") from None
+            raise _refused(spec, error) from None
         path = self._logs / f"{spec.name}.log" if self._logs is not None else None
         upstream = Upstream(spec, child, host, PluginLog(path), self._alive.discard)
         self._alive.add(upstream)
@@ -90,6 +109,15 @@ async def _abandon(upstream: Upstream | None) -> None:
         await upstream.stop(grace=0.5)
 
 
+def _refused(spec: Spec, error: OSError | ValueError) -> BrokerError:
+    """Why there is no process: because of the plugin, or because the system has no room for one more."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _NO_ROOM:
+        what, hint = _NO_ROOM[number]
+        return Overloaded(f"{spec.name} cannot be started: {what}", hint=hint)
+    return PluginUnavailable(f"{spec.name} cannot be started: {error}")
+
+
 def _explained(spec: Spec, upstream: Upstream | None, error: BaseException) -> BaseException:
     if isinstance(error, TimeoutError):
         tail = upstream.tail() if upstream is not None else ""
@@ -98,7 +126,7 @@ def _explained(spec: Spec, upstream: Upstream | None, error: BaseException) -> B
             f"{spec.name} did not answer within {spec.limits.start:g} s of its start{said}",
             hint="Raise `start` under its `limits` if it really needs longer.",
         )
-    if isinstance(error, PluginUnavailable) or not isinstance(error, BrokerError):
+    if isinstance(error, PluginUnavailable | Overloaded) or not isinstance(error, BrokerError):
         return error
     return PluginUnavailable(f"{spec.name} could not be opened: {error}")
 

@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from broker.confine.condition import suspended
 from broker.confine.tree import GRACE, Child, describe_exit
-from broker.core.ports import Call, Host, Reply, Unsent
+from broker.core.ports import Call, Host, Lost, Reply, Unsent
 from broker.errors import (
     BrokerError,
     Closed,
@@ -28,8 +29,10 @@ from broker.errors import (
 )
 from broker.link import Link
 from broker.model import Era, Kind, Listing, Spec
+from broker.runtimes.conduct import Conduct
 from broker.runtimes.lists import LISTS, listed
 from broker.runtimes.plugin_log import PluginLog
+from broker.runtimes.progress import Progress
 from broker.stream import FdStream
 from broker.wire import eras
 from broker.wire.framing import LARGE, Lines
@@ -37,10 +40,14 @@ from broker.wire.peer import Asked, Peer, Told, Unreadable
 
 log = logging.getLogger("broker.upstream")
 
+FAIL_GRACE = 0.3  # seconds per step for one that is ended because it does not answer
 EXIT_NEWS = 0.08  # seconds between the end of stdout and the exit code, before callers are told without it
 MAX_UNREAD = 16 << 20  # bytes it has not read, from which the next call waits for it, as long as its time allows
 MAX_NOISE = 200  # lines of plain text on stdout that are kept in the log
+MAX_QUESTIONS = 64  # requests of its in work
+MAX_DEAF = 10_000  # requests of its whose answers it does not read
 
+_BRACE = ord("{")
 _encode = msgspec.json.Encoder().encode
 CHANGES: dict[str, set[Kind]] = {
     "notifications/tools/list_changed": {"tools"},
@@ -64,13 +71,15 @@ class Upstream:
         self.listing = Listing()
         self.meta: eras.Members | None = None  # the envelope of our own requests, in the modern era
         self._calls: dict[int, Call] = {}
-        self._tokens: dict[int, Call] = {}
-        self._last_token = 0
+        self._progress = Progress()
+        self._conduct = Conduct(self._misbehaved)
+        self._deaf = 0  # requests of its since it last read all we wrote
         self._watches: dict[str, int] = {}
         self._noise = 0
         self._room = asyncio.Event()
         self._death: asyncio.Task[PluginFailed] | None = None
         self._stopping = False
+        self._verdict: str | None = None  # why we ended it
         self.serving = False  # until the opening is over its host need not know how it ended
         self._stream = FdStream(child.stdout, child.stdin)
         self.link = Link(
@@ -81,6 +90,9 @@ class Upstream:
             on_end=self._silent,
             on_junk=self._junk,
             on_room=self._room.set,
+            on_read=self._conduct.read,
+            on_stray=self._conduct.stray,
+            max_owed=MAX_QUESTIONS,
         )
         self._stderr = FdStream(child.stderr, child.stderr)
         self._stderr.start(self._log.write, lambda: None)
@@ -92,7 +104,7 @@ class Upstream:
         while self.link.unsent > MAX_UNREAD and self.link.open:
             self._room.clear()
             await self._room.wait()
-        token = self._token_for(call) if call.token is not None else 0
+        token = self._progress.begin(call, call.token) if call.token is not None else 0
         try:
             id, waiter = self.link.ask(call.method, self._params(call, token))
         except Closed:
@@ -101,19 +113,24 @@ class Upstream:
         try:
             result = await waiter
         except asyncio.CancelledError:
+            self._progress.hush(token)
             self.link.give_up(id, "timed out" if call.late else "the client cancelled")
             raise
         except RemoteError as error:
             raise self._error(call, error) from None
         except Closed:
-            raise await self.death() from None
+            raise Lost(await self.death()) from None
         except BrokerError as error:
             raise PluginFailed(f"{self.spec.name} sent an answer that cannot be read: {error}") from None
         finally:
             del self._calls[id]
             if token:
-                del self._tokens[token]
-        return result if self.era is call.identity.era else self._converted(call, result)
+                self._progress.end(token)
+        if self.era is not call.identity.era:
+            return self._converted(call, result)
+        if memoryview(result)[0] != _BRACE:
+            raise self._no_object(call)
+        return result
 
     def _converted(self, call: Call, result: Reply) -> bytes:
         try:
@@ -121,7 +138,10 @@ class Upstream:
                 return eras.modern_result(call.method, result)
             return eras.legacy_result(self.spec.name, result)
         except msgspec.MsgspecError:
-            raise PluginFailed(f"{self.spec.name} answered {call.method} with a result that is no object") from None
+            raise self._no_object(call) from None
+
+    def _no_object(self, call: Call) -> PluginFailed:
+        return PluginFailed(f"{self.spec.name} answered {call.method} with a result that is no object")
 
     async def request(self, method: str, params: eras.Members | None = None) -> Reply:
         """A request of our own. Raises `RemoteError` or `PluginFailed`."""
@@ -141,8 +161,31 @@ class Upstream:
         except Closed:
             raise await self.death() from None
 
+    @property
+    def heard(self) -> int:
+        return self.link.received
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    @property
+    def uptime(self) -> float:
+        return self.child.uptime
+
+    async def probe(self) -> None:
+        """Ask for a sign of life; an error is one too. Raises `PluginFailed` if it ended."""
+        with contextlib.suppress(RemoteError):
+            await self.request("ping" if self.era is Era.LEGACY else "server/discover")
+
+    def suspended(self) -> str | None:
+        """Why the system does not let it run, if so."""
+        return suspended(self.child.pid)
+
     def tell(self, method: str, params: Reply = b"{}") -> None:
-        self.link.tell(method, params)
+        """Send a notification, unless it does not read what it was sent before."""
+        if self.link.unsent <= MAX_UNREAD:
+            self.link.tell(method, params)
 
     async def lists(self, kinds: set[Kind] | None = None) -> Listing:
         """What it shows now; lists not in `kinds`, or not answered in time, are the ones it showed before.
@@ -198,12 +241,19 @@ class Upstream:
     async def stop(self, grace: float = GRACE) -> None:
         """Close its stdin, and end it and its tree. Safe to call twice, or when it is gone already."""
         self._stopping = True
+        self._conduct.close()
         self._stream.close_output()
         await self.child.end(grace=grace)
         self.link.close()
         self._stderr.close()
         self._log.close()
         self._on_gone(self)
+
+    async def fail(self, reason: str) -> None:
+        """End it as if it had crashed. `reason` follows its name in what callers are told."""
+        if self._verdict is None and not self._stopping:
+            self._verdict = reason
+            await self.child.end(grace=FAIL_GRACE)
 
     async def death(self) -> PluginFailed:
         """How it ended, in words; waits for the exit code no longer than callers may be kept."""
@@ -220,18 +270,19 @@ class Upstream:
         return self._log.tail()
 
     def _obituary(self) -> PluginFailed:
-        code = self.child.code
+        code, tail, uptime = self.child.code, self._log.tail(), self.child.uptime
         how = "closed its stdout" if code is None else f"ended with {describe_exit(code)}"
         if self._stopping:
             how = "was stopped"
-        tail = self._log.tail()
-        text = f"{self.spec.name} {how} after {self.child.uptime:.1f} s"
-        return PluginFailed(f"{text}; the last it wrote:\n{tail}" if tail else text)
-
-    def _token_for(self, call: Call) -> int:
-        self._last_token += 1
-        self._tokens[self._last_token] = call
-        return self._last_token
+        if self._verdict is not None:
+            how = f"{self._verdict}, and was ended"
+        text = f"{self.spec.name} {how} after {uptime:.1f} s"
+        facts: dict[str, object] = {"plugin": self.spec.name, "uptimeMs": int(1000 * uptime)}
+        if code is not None:
+            facts |= {"exitCode": code} if code >= 0 else {"signal": describe_exit(code).removeprefix("signal ")}
+        if tail:
+            facts["stderr"] = tail.splitlines()
+        return PluginFailed(f"{text}; the last it wrote:\n{tail}" if tail else text, facts=facts)
 
     def _params(self, call: Call, token: int) -> bytes:
         meta = call.meta
@@ -261,15 +312,29 @@ class Upstream:
         return calls if calls and all(call.caller is calls[0].caller for call in calls) else []
 
     def _asked(self, asked: Asked) -> bytes | Coroutine[Any, Any, Reply]:
+        self._deaf = self._deaf + 1 if self.link.unsent else 0
+        if self._deaf == MAX_DEAF:
+            self._misbehaved(f"made {MAX_DEAF} requests without reading the answers")
         if asked.method == "ping":
             return b"{}"
         if self.era is Era.MODERN:
+            self._conduct.stray()
             raise NoSuchMethod("MCP 2026-07-28 has no requests from a server")
         return self._host.ask(self._current(), asked.method, Raw(bytes(asked.params)))
 
     def _told(self, told: Told) -> None:
+        try:
+            if memoryview(told.params)[0] != _BRACE:
+                raise KeyError(told.method)
+            self._take(told)
+        except (msgspec.MsgspecError, KeyError):
+            self._conduct.stray()
+
+    def _take(self, told: Told) -> None:
         if told.method == "notifications/progress":
-            self._progress(told.params)
+            call = self._progress.take(told.params)
+            if call is not None:
+                self._host.progressed(call)
         elif told.method in CHANGES:
             self._host.changed(CHANGES[told.method])
         elif told.method == "notifications/resources/updated":
@@ -277,6 +342,8 @@ class Upstream:
         elif told.method == "notifications/message":
             self._logged(told)
         elif told.method != "notifications/subscriptions/acknowledged":
+            if not self._calls:
+                self._conduct.stray()
             self._host.told(self._current(), told.method, told.params)
 
     def _logged(self, told: Told) -> None:
@@ -286,15 +353,9 @@ class Upstream:
         elif any(call.identity.era is Era.LEGACY or _as_severe(told.params, call.log_level) for call in calls):
             calls[0].caller.tell(told.method, told.params)
 
-    def _progress(self, params: Raw) -> None:
-        found = eras.members(params)
-        token = found.get("progressToken", Raw(b""))
-        call = self._tokens.get(int(bytes(token))) if bytes(token).isdigit() else None
-        if call is None or call.token is None:
-            return
-        self._host.progressed(call)
-        found["progressToken"] = call.token
-        call.caller.tell("notifications/progress", _encode(found))
+    def _misbehaved(self, reason: str) -> None:
+        self._stream.pause()  # it is not heard any more
+        asyncio.get_running_loop().create_task(self.fail(reason)).add_done_callback(_ignored)
 
     def _junk(self, event: Unreadable) -> None:
         self._noise += 1

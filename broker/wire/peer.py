@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
+from itertools import accumulate
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -22,7 +23,13 @@ from broker.wire.framing import HEAD, Frame, TooLong
 
 Id = int | str
 MAX_DEPTH: Final = 128  # of a frame; the official Python SDK's parser stops at 200
+MAX_ID: Final = 64 << 10  # characters; it is kept for as long as its request, and written back
+MAX_METHOD: Final = 1 << 10  # characters
+MAX_DIGITS: Final = 4300  # of one whole number; Python's own parser stops there, and with it many a reader
+MAX_MEMBERS: Final = 32  # of an envelope, which has six; more would make looking at each too slow
+MAX_FORGOTTEN: Final = 1024  # requests given up whose late answer is expected
 NOTHING: Final = Raw(b"{}")
+_NULL = Raw(b"null")
 
 
 class Framing(Protocol):
@@ -49,15 +56,16 @@ class Envelope(Struct):
     method: str | UnsetType = UNSET
     params: Raw | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
-    error: Fault | UnsetType = UNSET
+    error: Fault | UnsetType | None = UNSET
 
 
 class Asked(Struct, gc=False):
-    """A request of the other side; it is owed exactly one reply."""
+    """A request of the other side; it is owed exactly one reply. `size`: bytes of the frame it came in, and keeps."""
 
     id: Id
     method: str
     params: Raw
+    size: int
 
 
 class Told(Struct, gc=False):
@@ -78,23 +86,32 @@ class Answered(Struct):
 class Unreadable(Struct):
     """A frame that is not a message we can serve; `reply` is the error owed to its sender, if one is.
 
-    `line` is empty for a good message that came too late or unasked: its content is nobody's business.
+    `line` is empty for a good message that came too late or unasked (`stray`): its content is nobody's business.
+    `about`: a request of ours that the line seems to answer, though it does not begin like a message.
     """
 
     error: BrokerError
     reply: Frame | None
     line: bytes
+    stray: bool = False
+    about: Id | None = None
 
 
 Event = Asked | Told | Answered | Unreadable
 _decode = msgspec.json.Decoder(Envelope).decode
 _encode = msgspec.json.Encoder().encode
-_VALUE = rb'(-?\d{1,30}|"(?:[^"\\]|\\.){0,256}")'
+_VALUE = rb'(-?\d{1,30}|"(?:[^"\\]|\\.){0,256}")(?:\.0{1,9})?'
 _VERSION = rb'"jsonrpc"\s*:\s*"2\.0"'
 _ID_FIRST = re.compile(rb'\s*\{\s*(?:%b\s*,\s*)?"id"\s*:\s*%b\s*,' % (_VERSION, _VALUE))
 _ID_LAST = re.compile(rb',\s*"id"\s*:\s*%b\s*(?:,\s*%b\s*)?\}\s*$' % (_VALUE, _VERSION))
 _ID = re.compile(rb'"id"\s*:\s*%b\s*[,}]' % _VALUE)
-_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_DIGITS = re.compile(rb"\d\d")
+_ENDLESS = re.compile(rb"(?<![\d.])\d{%d,}(?![\d.eE])" % (MAX_DIGITS + 1))
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_OTHERS = bytes(set(range(256)) - set(b'[]{}"'))
+_PAIRS = bytes.maketrans(b"[]{}", b"()()")
+_STEPS = bytes.maketrans(b"()", b"\x01\xff")  # up one, down one
+_BEFORE = b"\xef\xbb\xbf\0 \t\r"  # what may stand before a message that is one but for that
 
 
 class Peer:
@@ -109,6 +126,7 @@ class Peer:
         self._answers_junk = answers_junk
         self._last_id = 0
         self._waiting: set[Id] = set()
+        self._forgotten: dict[Id, None] = {}
         self._owed: set[Id] = set()
         self._first = True
 
@@ -164,8 +182,11 @@ class Peer:
         self._owed.discard(id)
 
     def forget(self, id: Id) -> None:
-        """Stop waiting for a reply: a late one is `Unreadable`, not a leak."""
+        """Stop waiting for a reply: a late one is `Unreadable`, not a leak, and no stray."""
         self._waiting.discard(id)
+        self._forgotten[id] = None
+        if len(self._forgotten) > MAX_FORGOTTEN:
+            del self._forgotten[next(iter(self._forgotten))]
 
     def hang_up(self) -> list[Id]:
         """End the conversation; the ids of our requests whose callers must be told."""
@@ -183,6 +204,8 @@ class Peer:
         if message.method is not UNSET:
             if message.result is not UNSET or message.error is not UNSET:
                 return self._unreadable(line, BadRequest("a message cannot be a request and a response"))
+            if len(message.method) > MAX_METHOD:
+                return self._unreadable(line, BadRequest(f"method is longer than {MAX_METHOD} characters"))
             params = NOTHING if message.params is UNSET else message.params
             if id is UNSET:
                 return Told(message.method, params)
@@ -190,24 +213,34 @@ class Peer:
         if isinstance(id, (int, str)) and id in self._waiting:
             return self._answered(line, id, message)
         if message.result is not UNSET or message.error is not UNSET:
-            return Unreadable(BadRequest(f"nobody waits for the answer to {id!r}"), None, b"")
+            return self._unasked(id)
         return self._unreadable(line, BadRequest("a message needs a method, a result or an error"))
+
+    def _unasked(self, id: Id | UnsetType | None) -> Event:
+        late = id in self._forgotten
+        if isinstance(id, (int, str)):
+            self._forgotten.pop(id, None)
+        shown = id if isinstance(id, int) else repr(id)[:80]
+        return Unreadable(BadRequest(f"nobody waits for the answer to {shown}"), None, b"", stray=not late)
 
     def _asked(self, line: bytes, id: Id | None, method: str, params: Raw) -> Event:
         if id is None:
             return self._unreadable(line, BadRequest("id must be a string or an integer, not null"))
+        if type(id) is str and len(id) > MAX_ID:
+            return self._unreadable(line, BadRequest(f"id is longer than {MAX_ID} characters"))
         if id in self._owed:
             error = BadRequest(f"id {id!r} is in flight already")
             return Unreadable(error, self._fault(None, error), line)
         self._owed.add(id)
-        return Asked(id, method, params)
+        return Asked(id, method, params, len(line))
 
     def _answered(self, line: bytes, id: Id, message: Envelope) -> Event:
-        if (message.result is UNSET) == (message.error is UNSET):
+        fault = None if message.error is UNSET else message.error
+        failed = fault is not None and (message.result is UNSET or message.result == _NULL)
+        if not failed and (message.result is UNSET or fault is not None):
             return self._unreadable(line, BadRequest("a response has either a result or an error"))
         self._waiting.discard(id)
-        if message.error is not UNSET:
-            fault = message.error
+        if fault is not None:
             data = None if fault.data is UNSET else fault.data
             return Answered(id, None, RemoteError(fault.code, fault.message, data))
         assert message.result is not UNSET
@@ -215,7 +248,9 @@ class Peer:
 
     def _unreadable(self, line: bytes, error: BrokerError) -> Event:
         id = _recovered_id(line)
-        if id is not None and id in self._waiting and b'"method"' not in line[:HEAD_OF_REPLY]:
+        if id is not None and id in self._waiting and _answers(line[:HEAD_OF_REPLY]):
+            if not line.lstrip(_BEFORE).startswith(b"{"):
+                return Unreadable(error, None, line, about=id)
             self._waiting.discard(id)
             return Answered(id, None, error)
         if not self._answers_junk:
@@ -242,11 +277,20 @@ def _recovered_id(line: bytes) -> Id | None:
 HEAD_OF_REPLY: Final = 256  # where a request would have said its method
 
 
+def _answers(head: bytes) -> bool:
+    """Whether a message that cannot be read begins like a reply, though another message may have got into it."""
+    method = head.find(b'"method"')
+    said = [at for at in (head.find(b'"result"'), head.find(b'"error"')) if at >= 0]
+    return method < 0 or (bool(said) and min(said) < method)
+
+
 def _explanation(error: BrokerError) -> Raw | UnsetType:
     """The `data` of an error: its own, or for one of ours its name and the way out."""
     if error.data is not None:
         return error.data
-    return UNSET if isinstance(error, RemoteError) else Raw(_encode({"name": error.name, "hint": error.hint}))
+    if isinstance(error, RemoteError):
+        return UNSET
+    return Raw(_encode({"name": error.name, "hint": error.hint, **error.facts}))
 
 
 @lru_cache(256)
@@ -263,17 +307,39 @@ def _read_envelope(line: bytes) -> Envelope:
             str(line, "utf-8")  # `Raw` is not checked by the decoder
         message = _decode(line)
         twice = len(line) != _plain_length(message) and _repeats_a_key(line)
-    except msgspec.ValidationError as error:
-        raise BadRequest(_explained(line, str(error))) from None
-    except UnicodeDecodeError:
-        raise WireError("the message is not UTF-8") from None
     except (ValueError, RecursionError) as error:
-        raise WireError(f"the message is not JSON: {error}") from None
+        raise _refusal(line, error) from None
     if twice:
         raise BadRequest("the message has the same key twice")
+    if len(line) > MAX_DIGITS and _may_be_endless(line) and _has_endless_number(line):
+        raise WireError(f"the message is not JSON that everybody reads: a number has more than {MAX_DIGITS} digits")
     if _may_be_deep(line) and _depth(line) > MAX_DEPTH:
-        raise BadRequest(f"the message is nested deeper than {MAX_DEPTH}")
+        raise BadRequest(_TOO_DEEP)
     return message
+
+
+_TOO_DEEP = f"the message is nested deeper than {MAX_DEPTH}"
+
+
+def _refusal(line: bytes, error: Exception) -> BrokerError:
+    """What a decoder's error means for the sender. The decoder may tell of a wrong type before it has read on."""
+    if isinstance(error, msgspec.ValidationError):
+        try:
+            msgspec.json.decode(line, type=Raw)
+        except (ValueError, RecursionError) as worse:
+            return _refusal(line, worse)
+        return BadRequest(_explained(line, str(error)))
+    if isinstance(error, RecursionError):
+        return BadRequest(_TOO_DEEP)
+    if isinstance(error, UnicodeDecodeError):
+        return WireError("the message is not UTF-8")
+    return WireError(_not_json(line, str(error)))
+
+
+def _not_json(line: bytes, why: str) -> str:
+    if line[:15].lower() == b"content-length:":
+        return "the message is a header of the language server protocol; MCP has one message a line, and no headers"
+    return f"the message is not JSON: {why}"
 
 
 def _explained(line: bytes, why: str) -> str:
@@ -303,20 +369,30 @@ def _plain_length(message: Envelope) -> int:
 def _repeats_a_key(line: bytes) -> bool:
     """Whether an envelope key stands twice, which readers resolve differently (CVE-2026-27896's class)."""
     members = msgspec.json.decode(line, type=dict[str, Raw])
-    for value in members.values():
-        raw = bytes(value)
-        if len(raw) > 64:
-            line = line.replace(raw, b"0", 1)
+    if len(members) > MAX_MEMBERS:
+        raise BadRequest(f"the message has more than {MAX_MEMBERS} members")
+    for value in sorted(map(bytes, members.values()), key=len, reverse=True):
+        if len(value) > 64:
+            line = line.replace(value, b"0", 1)
     twice = False
 
     def see(pairs: list[tuple[str, object]]) -> dict[str, object]:
         nonlocal twice
         found = dict(pairs)
-        twice = twice or (len(found) != len(pairs) and not {"jsonrpc", "id", "method"}.isdisjoint(found))
+        twice = len(found) != len(pairs)  # the envelope is the last that is seen
         return found
 
     json.loads(line, object_pairs_hook=see)
     return twice
+
+
+def _may_be_endless(line: bytes) -> bool:
+    """Whether two bytes as far apart as a number too long has room for are digits, which costs next to nothing."""
+    return _DIGITS.search(line[:: MAX_DIGITS // 2]) is not None
+
+
+def _has_endless_number(line: bytes) -> bool:
+    return _ENDLESS.search(line) is not None and _ENDLESS.search(_TEXT.sub(b'""', line)) is not None
 
 
 def _may_be_deep(line: bytes) -> bool:
@@ -337,14 +413,17 @@ def _may_be_deep(line: bytes) -> bool:
 
 
 def _depth(line: bytes) -> int:
-    """Nesting by brackets, those inside strings included: each pass takes the innermost level away."""
-    left = line.translate(None, _BRACKETS)
-    for depth in range(MAX_DEPTH + 1):
-        size = len(left)
-        left = left.replace(b"[]", b"").replace(b"{}", b"")
-        if len(left) == size:
-            return depth
-    return MAX_DEPTH + 1
+    """How deep brackets are nested, those inside strings not counted."""
+    if b"\\" in line:
+        line = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    left = line.translate(_PAIRS, _OTHERS).replace(b'""', b"")
+    if b'"' in left:
+        left = b"".join(left.split(b'"')[::2])
+    gone = 0
+    while left and gone < 3:  # each pass takes the innermost level away, of which most messages consist
+        left = left.replace(b"()", b"")
+        gone += 1
+    return gone + max(accumulate(memoryview(left.translate(_STEPS)).cast("b")), default=0)
 
 
 def _id_bytes(id: Id) -> bytes:

@@ -546,3 +546,14 @@ def test_a_workspace_file_that_links_elsewhere_is_not_read(house: House) -> None
 
 def test_a_workspace_file_of_megabytes_is_refused(house: House) -> None:
     assert "larger than 64 KiB" in complaint(house.load(USER, local="#" * 10_000_000))
+
+
+@pytest.mark.parametrize(("text", "audit"), [("", True), ("audit = true\n", True), ("audit = false\n", False)])
+def test_the_audit_is_on_unless_it_is_switched_off(house: House, text: str, audit: bool) -> None:
+    settings = house.load(text)
+    assert (settings.audit, settings.problems) == (audit, [])
+
+
+def test_an_audit_that_is_neither_on_nor_off_is_a_problem_and_stays_on(house: House) -> None:
+    settings = house.load('audit = "off"\n')
+    assert settings.audit and "`audit`" in settings.problems[0].what

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from broker.core.listings import Listings
-from broker.core.plugins import STARTS
 from broker.core.ports import Call
+from broker.core.starts import AT_ONCE
 from broker.errors import BadArguments, NotFound, PluginFailed, PluginUnavailable, SelfWait, TimedOut
 from broker.model import Era, Limits
 from tests.pretend import SHORT, House, PretendFace, PretendInstance, raw, tools
@@ -256,7 +256,7 @@ async def test_many_plugins_never_start_all_at_once() -> None:
     house, face = House(*(f"p{i}" for i in range(30))), PretendFace()
     await house.known(face)
     assert len(house.runtime.instances) == 30
-    assert house.runtime.most_starting <= STARTS
+    assert house.runtime.most_starting <= AT_ONCE
 
 
 async def test_known_plugins_are_not_started_for_a_list(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ async def test_a_call_that_would_wait_for_itself_is_refused_at_once() -> None:
 async def test_a_long_wait_is_hinted_once_with_the_line_to_change(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.core.plugins.LONG_WAIT", 0)
+    monkeypatch.setattr("broker.core.lane.LONG_WAIT", 0)
     house, face = House("a"), PretendFace()
     await house.known(face)
     tasks = [begin(house, face.call("a__wait")) for _ in range(5)]

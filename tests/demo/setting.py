@@ -60,8 +60,9 @@ class Setting:
 
 
 def servers_of(broker: psutil.Process) -> list[psutil.Process]:
-    """The processes the broker started itself."""
-    return broker.children()
+    """The plugins' own processes: each is the child of a keeper, and those are the fork server's."""
+    keepers = [keeper for server in broker.children() for keeper in server.children()]
+    return [plugin for keeper in keepers for plugin in keeper.children()]
 
 
 def server_of(broker: psutil.Process, name: str) -> psutil.Process:

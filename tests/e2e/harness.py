@@ -292,6 +292,11 @@ async def opened(
         yield line
 
 
+def servers_below(line: Line) -> list[psutil.Process]:
+    """The scripted servers that run, without what stands between them and the broker."""
+    return [process for process in line.processes() if "scripted.py" in " ".join(process.cmdline())]
+
+
 async def survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those of `processes` that still run when a moment for the kernel's own work has passed."""
     _, alive = await asyncio.to_thread(psutil.wait_procs, processes, timeout=1.0)

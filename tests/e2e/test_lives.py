@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.harness import ERAS, EXIT_BOUND, KINDS, Home, Json, Line, opened, survivors
+from tests.e2e.harness import ERAS, EXIT_BOUND, KINDS, Home, Json, Line, opened, servers_below, survivors
 from tests.servers import scripted
 
 BROKEN: dict[str, Json] = {
@@ -20,10 +20,6 @@ BROKEN: dict[str, Json] = {
     "mute": {"command": "/bin/sh", "args": ["-c", "exec sleep 1000"], "limits": {"start": "2s"}},
     "babbles": {"command": "/bin/sh", "args": ["-c", "echo not json; exit 0"]},
 }
-
-
-def servers_below(line: Line) -> list[psutil.Process]:
-    return [process for process in line.processes() if "scripted.py" in " ".join(process.cmdline())]
 
 
 class TestKnown:
@@ -251,9 +247,10 @@ class TestTheEnd:
             await line.text("one__echo")
             await line.text("two__echo")
             below = line.processes()
+            assert len(servers_below(line)) == 2
             line.process.kill()
             assert await line.gone() == -signal.SIGKILL
-            assert len(below) == 2 and await survivors(below) == []
+            assert await survivors(below) == []
 
     async def test_grandchildren_go_too(self, tmp_path: Path) -> None:
         run = f"sleep 1000 & echo $! > {tmp_path / 'pid'}; exec " + " ".join(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import ERAS, KINDS, META, Home, Json, Line, opened, spoken
+from tests.e2e.harness import ERAS, KINDS, META, Home, Json, Line, opened, servers_below, spoken
 from tests.fixtures.scripted_tools import lists
 from tests.servers import scripted
 
@@ -54,7 +54,7 @@ class TestAlone:
             assert (await line.result("resources/read", {"uri": "demo://item/1"}))["contents"]
             assert (await line.result("prompts/get", {"name": "hello", "arguments": {"name": "Ann"}}))["messages"]
             assert (await line.error("tools/call", {"name": "one__echo", "arguments": {}}))["code"] == -32602
-            assert len(line.processes()) == 1, "the other server has nothing to do"
+            assert len(servers_below(line)) == 1, "the other server has nothing to do"
 
 
 @pytest.mark.parametrize("kind", ["legacy", "modern"])

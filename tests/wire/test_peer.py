@@ -140,10 +140,10 @@ def test_a_message_nested_too_deep_is_refused_with_its_id() -> None:
     assert isinstance(one(peer, request(7, a=[[1]] * 50_000)), Asked)
 
 
-def test_a_message_nested_beyond_the_parser_is_refused() -> None:
+def test_a_message_nested_beyond_the_parser_is_refused_with_its_id() -> None:
     deep = b"[" * 100_000 + b"]" * 100_000
-    event = one(server(), b'{"jsonrpc":"2.0","id":5,"method":"m","params":{"a":%b}}\n' % deep)
-    assert reply(event)["error"]["code"] == -32700
+    said = reply(one(server(), b'{"jsonrpc":"2.0","id":5,"method":"m","params":{"a":%b}}\n' % deep))
+    assert (said["error"]["code"], said["id"]) == (-32600, 5)
 
 
 def test_a_repeated_key_in_the_payload_is_the_payloads_business() -> None:

@@ -1,0 +1,256 @@
+"""Which generation of each plugin has its name, and how another one gets it.
+
+Rule 1: blue/green: a new generation is ready, its lists learned, before it gets the name; if it does not become
+        ready, the old one keeps the name and goes on.
+Rule 2: the older one finishes what it has, then is stopped. No call ever goes to two generations.
+Rule 3: the smallest difference: what needs no new instance is changed in place, what did not change is not touched.
+Rule 4: clients are told of changed lists only if what they are shown changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+from broker.core.catalog import Catalog
+from broker.core.deadlines import Deadlines
+from broker.core.listings import Listings
+from broker.core.plugins import House, Plugin
+from broker.core.ports import Identity, Nobody, Runtime
+from broker.core.starts import Starts
+from broker.core.status import State, Status
+from broker.errors import BrokerError, NotFound
+from broker.model import KINDS, Kind, Listing, Spec
+
+log = logging.getLogger("broker.generations")
+
+DRAIN = 30.0  # seconds an older generation has for what is in work when its files changed
+HURRY = 5.0  # seconds it has when a person asked for the change
+
+
+class Neighbours(House, Protocol):
+    """What the rest of the core is told."""
+
+    def replaced(self, plugin: Plugin) -> None: ...
+    def relisted(self, kinds: set[Kind]) -> None: ...
+
+
+class Generations:
+    """All plugins by name; if `alone` is given, only that one."""
+
+    def __init__(
+        self, runtime: Runtime, listings: Listings, catalog: Catalog, house: Neighbours, alone: str | None
+    ) -> None:
+        self.plugins: dict[str, Plugin] = {}
+        self.disabled: dict[str, Spec] = {}
+        self.unknown: set[str] = set()  # plugins whose lists nobody knows
+        self.deadlines = Deadlines()
+        self._starts = Starts()
+        self._runtime, self._listings, self._catalog, self._house = runtime, listings, catalog, house
+        self._alone = alone
+        self._leaving: set[asyncio.Task[None]] = set()  # older generations that finish what they have
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def add(self, spec: Spec) -> None:
+        """A plugin nobody knew by this name."""
+        self.disabled.pop(spec.name, None)
+        if self._alone not in (None, spec.name):
+            return
+        if not spec.enabled:
+            self.disabled[spec.name] = spec
+            return
+        known = self._listings.get(spec)
+        self.plugins[spec.name] = self._generation(spec, known)
+        self._catalog.put(spec, known)
+        if known is None:
+            self.unknown.add(spec.name)
+
+    async def apply(self, specs: Iterable[Spec], touched: Collection[str] = ()) -> None:
+        """Make `specs` the plugins there are; those in `touched` have changed files. Failures are logged."""
+        wanted = {spec.name: spec for spec in specs}
+        for name in (self.plugins.keys() | self.disabled.keys()) - wanted.keys():
+            self._remove(name)
+        await asyncio.gather(*(self._apply(spec, spec.name in touched) for spec in wanted.values()))
+
+    async def restart(self, name: str) -> Status:
+        """End a plugin's instances, soon, and start it anew. Raises `NotFound`, `PluginUnavailable`."""
+        old = self.named(name)
+        async with self._lock(name):
+            identities = [lane.identity for lane in old.lanes] or [Identity()]
+            new = self._successor(old)
+            await new.open(identities)
+            return new.status()
+
+    async def stop_one(self, name: str) -> Status:
+        """End a plugin's instances, soon; the next call starts it anew. Raises `NotFound`."""
+        old = self.named(name)
+        async with self._lock(name):
+            new = self._successor(old)
+            if new.after is not None:
+                await asyncio.shield(new.after)
+            return new.status()
+
+    async def disable(self, name: str) -> Status:
+        """Take a plugin away until it is enabled. Raises `NotFound`."""
+        if name not in self.disabled:
+            spec = self.named(name).spec
+            self._remove(name)
+            self.disabled[name] = spec
+        return Status(name=name, state=State.DISABLED)
+
+    async def enable(self, name: str) -> Status:
+        """Bring a disabled plugin back. Raises `NotFound`."""
+        spec = self.disabled.get(name)
+        if spec is not None:
+            await self._apply(_enabled(spec), touched=False)
+        return self.named(name).status()
+
+    def statuses(self) -> list[Status]:
+        """Every plugin, by name."""
+        found = [plugin.status() for plugin in self.plugins.values()]
+        found += [Status(name=name, state=State.DISABLED) for name in self.disabled]
+        return sorted(found, key=lambda status: status.name)
+
+    def learned(self, plugin: Plugin, listing: Listing) -> bool:
+        """Keep what a plugin showed; whether it is the one that has its name."""
+        if not listing.partial:
+            self._listings.put(plugin.spec, listing)
+        if self.plugins.get(plugin.spec.name) is not plugin:
+            return False
+        self.unknown.discard(plugin.spec.name)
+        self._catalog.put(plugin.spec, listing)
+        return True
+
+    async def stop(self, grace: float) -> None:
+        """End every generation of every plugin."""
+        self.deadlines.close()
+        for leaving in self._leaving:
+            leaving.cancel()
+        await asyncio.gather(*(plugin.stop(grace) for plugin in self.plugins.values()))
+
+    # one plugin
+
+    async def _apply(self, spec: Spec, touched: bool) -> None:
+        async with self._lock(spec.name):
+            old = self.plugins.get(spec.name)
+            if old is not None and spec.enabled:
+                await self._changed(old, spec, touched)
+                return
+            if old is not None:
+                self._remove(spec.name)
+            before = self._shown()
+            self.add(spec)
+            self._tell(before)
+            plugin = self.plugins.get(spec.name)
+            if plugin is not None:
+                plugin.learn(Identity(), Nobody())
+
+    async def _changed(self, old: Plugin, spec: Spec, touched: bool) -> None:
+        if not touched and _what_runs(spec) == _what_runs(old.spec):
+            if spec != old.spec:
+                before = self._shown()
+                old.tune(spec)
+                self._catalog.put(spec, old.listing)
+                self._tell(before)
+            return
+        new = self._generation(spec, None if touched else self._listings.get(spec), old.generation + 1)
+        if old.listing is not None and not await self._ready(old, new):
+            return
+        self._swap(old, new)
+        self._leave(old, DRAIN)
+
+    async def _ready(self, old: Plugin, new: Plugin) -> bool:
+        """Bring the new generation to where the old one is."""
+        try:
+            await new.open([lane.identity for lane in old.lanes] or [Identity()])
+        except BrokerError as error:
+            await new.stop(0.5)
+            old.failure = error
+            log.warning("%s goes on as it was, because its new version does not start: %s", old.spec.name, error)
+            return False
+        return True
+
+    def _successor(self, old: Plugin) -> Plugin:
+        """A generation of the same, which has the name at once and begins when the old one is over."""
+        new = self._generation(old.spec, old.listing, old.generation + 1)
+        new.after = self._leave(old, HURRY)
+        self._swap(old, new)
+        return new
+
+    def _swap(self, old: Plugin, new: Plugin) -> None:
+        before = self._shown()
+        self.plugins[new.spec.name] = new
+        self._catalog.put(new.spec, new.listing)
+        if new.listing is None:
+            self.unknown.add(new.spec.name)
+            new.learn(Identity(), Nobody())
+        else:
+            self.unknown.discard(new.spec.name)
+        self._tell(before)
+        self._house.replaced(new)
+
+    def _remove(self, name: str) -> None:
+        self.disabled.pop(name, None)
+        self.unknown.discard(name)
+        old = self.plugins.pop(name, None)
+        if old is not None:
+            before = self._shown()
+            self._catalog.put(old.spec, None)
+            self._tell(before)
+            self._leave(old, HURRY)
+
+    def _leave(self, old: Plugin, bound: float) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(old.drain(bound))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        return task
+
+    def _generation(self, spec: Spec, known: Listing | None, generation: int = 0) -> Plugin:
+        return Plugin(
+            spec,
+            self._runtime,
+            self._house,
+            deadlines=self.deadlines,
+            starts=self._starts,
+            listing=known,
+            generation=generation,
+        )
+
+    def named(self, name: str) -> Plugin:
+        """The plugin of this name. Raises `NotFound`."""
+        plugin = self.plugins.get(name)
+        if plugin is not None:
+            return plugin
+        if name in self.disabled:
+            raise NotFound(f"{name} is disabled", hint=f"`broker enable {name}` brings it back.")
+        near = difflib.get_close_matches(name, self.plugins, 1)
+        known = f"; did you mean {near[0]}?" if near else ""
+        raise NotFound(f"no plugin is called {name}{known}", hint="Run `broker list` to see them.")
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    # what clients see
+
+    def _shown(self) -> dict[Kind, list[bytes]]:
+        return {kind: [bytes(entry.raw) for entry in self._catalog.entries(kind)] for kind in KINDS}
+
+    def _tell(self, before: dict[Kind, list[bytes]]) -> None:
+        after = self._shown()
+        changed: set[Kind] = {kind for kind in KINDS if before[kind] != after[kind]}
+        if changed:
+            self._house.relisted(changed)
+
+
+def _what_runs(spec: Spec) -> tuple[object, ...]:
+    """What an instance is made of; the rest of a configuration can be changed under it."""
+    return spec.command, spec.entry, spec.cwd, dict(spec.env), spec.permissions, dict(spec.config), spec.restart
+
+
+def _enabled(spec: Spec) -> Spec:
+    from msgspec.structs import replace
+
+    return replace(spec, enabled=True)

@@ -1,0 +1,41 @@
+"""What a plugin prints, in memory and in its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from broker.runtimes.plugin_log import LONGEST, TAIL_LINES, PluginLog
+
+
+def test_the_file_gets_whole_lines_and_the_tail_all_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    log = PluginLog(path)
+    log.write(b"one\ntw")
+    assert path.read_bytes() == b"one\n" and log.tail() == "one\ntw"
+    log.write(b"o\nthree")
+    assert path.read_bytes() == b"one\ntwo\n" and log.tail() == "one\ntwo\nthree"
+    log.close()
+    assert path.read_bytes() == b"one\ntwo\nthree\n"
+
+
+def test_a_line_without_end_does_not_wait_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    log = PluginLog(path)
+    log.write(b"." * (LONGEST + 1))
+    assert path.read_bytes() == b"." * (LONGEST + 1) + b"\n"
+
+
+def test_two_logs_of_one_plugin_share_the_file_line_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    one, other = PluginLog(path), PluginLog(path)
+    one.write(b"from ")
+    other.write(b"from other\n")
+    one.write(b"one\n")
+    assert path.read_bytes() == b"from other\nfrom one\n"
+
+
+def test_the_tail_is_the_last_lines_only() -> None:
+    log = PluginLog(None)
+    log.write(b"".join(b"%d\n" % number for number in range(100)))
+    assert log.tail().splitlines() == [str(number) for number in range(100 - TAIL_LINES, 100)]
+    log.close()
