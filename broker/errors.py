@@ -15,6 +15,7 @@ BrokerError                 internal-error       -32603  a bug of ours
 ├── Overloaded              overloaded           -31007  too much is waiting already
 ├── SelfWait                self-wait            -31008  a call that would wait for itself
 ├── Closed                  connection-closed    -31009  the other side is gone
+├── NotAnswered             not-answered         -31012  a plugin asked its client something that nobody answered
 ├── ConfigError             bad-config           -31010  a file of the user's is wrong
 └── RemoteError             (the peer's own code) what the other side answered, kept whole
 
@@ -134,6 +135,12 @@ class Closed(BrokerError):
     code = -31009
     name = "connection-closed"
     hint = "The other side of the connection is gone."
+
+
+class NotAnswered(BrokerError):
+    code = -31012
+    name = "not-answered"
+    hint = "Use a client that can answer it, or call the tool with what it asks for."
 
 
 class ConfigError(BrokerError):

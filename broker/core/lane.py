@@ -191,7 +191,8 @@ class Lane(Host):
     async def ask(self, calls: Sequence[Call], method: str, params: Reply) -> Reply:
         """Ask whoever made `calls`, or opened the instance; the question ends when all of them have ended."""
         caller = calls[0].caller if calls else self._opener
-        question = asyncio.ensure_future(caller.ask(method, params))
+        ask = (calls[0].asked if calls else None) or caller.ask
+        question = asyncio.ensure_future(ask(method, params))
         open_calls = self._questions[question] = set(calls)
         for call in calls:
             call.questions += 1

@@ -80,6 +80,10 @@ class Plugin:
         except Moved:
             return await self.lane(call.identity.era).call(call)
 
+    def speaks(self, era: Era) -> bool:
+        """Whether it is known to speak this era."""
+        return self.listing is not None and self.listing.versions.get(era) is not None
+
     def lane(self, era: Era) -> Lane:
         """Where clients of `era` are served: in their own era, unless the server is known not to speak it."""
         if self.listing is not None and self.listing.versions.get(era, "?") is None:

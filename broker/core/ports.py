@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Raw, Struct
@@ -87,6 +87,7 @@ class Call(Struct, eq=False):
     repeated: bool = False  # it is with its second instance
     late: bool = False
     questions: int = 0  # to the caller, still open: its clock stands still
+    asked: Callable[[str, Reply], Awaitable[Reply]] | None = None  # how its caller is asked, if not by `Caller.ask`
     task: Any = None
 
 

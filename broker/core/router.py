@@ -23,10 +23,11 @@ from broker.core.audit import Audit
 from broker.core.catalog import Catalog
 from broker.core.generations import Generations
 from broker.core.listings import Listings
+from broker.core.parking import Parking
 from broker.core.plugins import Plugin
 from broker.core.ports import Call, Caller, Face, Identity, Nobody, Reply, Runtime
 from broker.errors import BadArguments, BrokerError, NotFound, PluginUnavailable, SelfWait
-from broker.model import Kind, Listing, Spec
+from broker.model import Era, Kind, Listing, Spec
 from broker.wire.eras import LOG_LEVELS
 
 log = logging.getLogger("broker.router")
@@ -55,7 +56,7 @@ class Router:
     ) -> None:
         self.catalog = Catalog(alone)
         self.alone = alone
-        self._runtime, self._audit = runtime, audit
+        self._runtime, self._audit, self._parking = runtime, audit, Parking()
         self.generations = Generations(runtime, listings, self.catalog, self, alone)
         self.plugins = self.generations.plugins
         self._unknown = self.generations.unknown
@@ -77,7 +78,7 @@ class Router:
             if name in call.chain:
                 raise SelfWait(f"{' -> '.join((*call.chain, name))}: {name} would wait for itself")
             call.chain = (*call.chain, name)
-            reply = await self.plugins[name].call(call)
+            reply = await self._run(self.plugins[name], call)
         except BaseException as error:
             if self._audit is not None:
                 self._audit.note(call, name, began, error)
@@ -85,6 +86,14 @@ class Router:
         if self._audit is not None:
             self._audit.note(call, name, began, None)
         return reply
+
+    async def _run(self, plugin: Plugin, call: Call) -> Reply:
+        if call.identity.era is Era.MODERN:
+            if self._parking.resumes(call):
+                return await self._parking.resume(call)
+            if not plugin.speaks(Era.MODERN) and self._parking.may_ask(call):
+                return await self._parking.begin(call, plugin.call)
+        return await plugin.call(call)
 
     def join(self, face: Face) -> None:
         """A client is here."""
@@ -94,6 +103,7 @@ class Router:
         """A client is gone; its calls are ended by its face."""
         self._faces.pop(face.key, None)
         self._levels.pop(face.key, None)
+        self._parking.leave(face.key)
         for uri in {faces[face.key] for faces in self._watchers.values() if face.key in faces}:
             task = asyncio.get_running_loop().create_task(self.unwatch(face, uri))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -162,6 +172,7 @@ class Router:
 
     async def stop(self, grace: float = 2.0) -> None:
         """End every plugin."""
+        self._parking.close()
         await self.generations.stop(grace)
         await self._runtime.close(grace)
         if self._audit is not None:

@@ -124,11 +124,12 @@ class Watching:
 
     def _batches(self, folders: Collection[str]) -> Iterator[Batch]:
         """Events in batches, and an empty batch every moment without."""
-        from watchfiles import watch  # 10 ms and a megabyte that the start does not pay
-
         logging.getLogger("watchfiles").setLevel(logging.WARNING)
         still = int(STILL * 1000)
         try:
+            from watchfiles import watch  # 10 ms and a megabyte that the start does not pay
+
+            _check_threads()
             yield from watch(
                 *sorted(folders),
                 watch_filter=None,
@@ -143,7 +144,7 @@ class Watching:
             )
         except FileNotFoundError:
             sleep(STILL)  # a folder went away while it was taken up: then those that are there now
-        except (OSError, RuntimeError) as error:  # the library's way to say that the system refused is a RuntimeError
+        except (OSError, RuntimeError, ImportError) as error:  # what the system refuses comes as each of them
             self._say_slow(error)
             while not self._again.wait(self._slow):
                 yield set()
@@ -201,6 +202,16 @@ class Watching:
             self._loop.call_soon_threadsafe(act)
         except RuntimeError:  # the loop is closed: the broker has ended
             self._stopping = True
+
+
+def _check_threads() -> None:
+    """Raise the `RuntimeError` of a system that gives no more threads.
+
+    The library starts one; when that is refused, it ends the whole process (notify 8.0, `INotifyWatcher::watch`).
+    """
+    thread = threading.Thread(target=int, daemon=True)
+    thread.start()
+    thread.join()
 
 
 def _finish(future: asyncio.Future[None]) -> None:

@@ -24,6 +24,7 @@ from broker.errors import (
     BrokerError,
     FrameTooLarge,
     NoSuchMethod,
+    NotAnswered,
     NotFound,
     Overloaded,
     PluginFailed,
@@ -84,7 +85,7 @@ CHANGED: dict[Kind, str] = {
 }
 PUSHES = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
 RESOURCE_NOT_FOUND = -32002  # MCP before 2026-07-28; then -32602
-_TOLD_TO_MODEL = (PluginFailed, TimedOut, Overloaded, FrameTooLarge)
+_TOLD_TO_MODEL = (PluginFailed, TimedOut, Overloaded, FrameTooLarge, NotAnswered)
 
 Answer = Reply | Coroutine[Any, Any, Reply]
 

@@ -15,8 +15,8 @@ from msgspec import Raw, Struct
 from broker.core.ports import Call
 from broker.wire import eras
 
-RATE = 20.0  # notices a second of one call
-BURST = 20.0  # notices of one call that pass at once
+RATE = 100.0  # notices a second of one call
+BURST = 1000.0  # notices of one call that pass at once
 
 _encode = msgspec.json.Encoder().encode
 _number = msgspec.json.Decoder(float).decode
@@ -26,7 +26,6 @@ class Course(Struct, eq=False):
     """How far one call is."""
 
     call: Call
-    token: Raw
     reached: float = float("-inf")
     allowance: float = BURST
     since: float = 0.0  # loop time of the allowance
@@ -42,10 +41,10 @@ class Progress:
         self._last = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, call: Call, token: Raw) -> int:
-        """The token that stands for `call`, whose own is `token`."""
+    def begin(self, call: Call) -> int:
+        """The token that stands for `call`."""
         self._last += 1
-        self._courses[self._last] = Course(call, token)
+        self._courses[self._last] = Course(call)
         return self._last
 
     def hush(self, number: int) -> None:
@@ -99,5 +98,7 @@ class Progress:
                 self._say(course, found)
 
     def _say(self, course: Course, found: eras.Members) -> None:
-        found["progressToken"] = course.token
+        if course.call.token is None:
+            return  # its request was answered with questions, and is not made again yet
+        found["progressToken"] = course.call.token
         course.call.caller.tell("notifications/progress", _encode(found))

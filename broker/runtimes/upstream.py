@@ -33,6 +33,7 @@ from broker.runtimes.conduct import Conduct
 from broker.runtimes.lists import LISTS, listed
 from broker.runtimes.plugin_log import PluginLog
 from broker.runtimes.progress import Progress
+from broker.runtimes.rounds import settled
 from broker.stream import FdStream
 from broker.wire import eras
 from broker.wire.framing import LARGE, Lines
@@ -48,6 +49,7 @@ MAX_QUESTIONS = 64  # requests of its in work
 MAX_DEAF = 10_000  # requests of its whose answers it does not read
 
 _BRACE = ord("{")
+_ROUND = ("inputResponses", "requestState")  # of a modern retry
 _encode = msgspec.json.Encoder().encode
 CHANGES: dict[str, set[Kind]] = {
     "notifications/tools/list_changed": {"tools"},
@@ -101,23 +103,34 @@ class Upstream:
 
     async def call(self, call: Call) -> Reply:
         """Run one call; the result is in the era of its caller."""
+        result = await self._exchange(call, call.params)
+        if self.era is not call.identity.era:
+            if self.era is Era.MODERN and eras.asks(result):
+                result = await settled(self.spec.name, call, self._host, result, self._exchange)
+            return self._converted(call, result)
+        if memoryview(result)[0] != _BRACE:
+            raise self._no_object(call)
+        return result
+
+    async def _exchange(self, call: Call, params: eras.Members) -> Reply:
+        """One request with these params, and what the server answers."""
         while self.link.unsent > MAX_UNREAD and self.link.open:
             self._room.clear()
             await self._room.wait()
-        token = self._progress.begin(call, call.token) if call.token is not None else 0
+        token = self._progress.begin(call) if call.token is not None else 0
         try:
-            id, waiter = self.link.ask(call.method, self._params(call, token))
+            id, waiter = self.link.ask(call.method, self._params(call, params, token))
         except Closed:
             raise Unsent from None
         self._calls[id] = call
         try:
-            result = await waiter
+            return await waiter
         except asyncio.CancelledError:
             self._progress.hush(token)
             self.link.give_up(id, "timed out" if call.late else "the client cancelled")
             raise
         except RemoteError as error:
-            raise self._error(call, error) from None
+            return self._refused(call, error)
         except Closed:
             raise Lost(await self.death()) from None
         except BrokerError as error:
@@ -126,11 +139,6 @@ class Upstream:
             del self._calls[id]
             if token:
                 self._progress.end(token)
-        if self.era is not call.identity.era:
-            return self._converted(call, result)
-        if memoryview(result)[0] != _BRACE:
-            raise self._no_object(call)
-        return result
 
     def _converted(self, call: Call, result: Reply) -> bytes:
         try:
@@ -284,32 +292,39 @@ class Upstream:
             facts["stderr"] = tail.splitlines()
         return PluginFailed(f"{text}; the last it wrote:\n{tail}" if tail else text, facts=facts)
 
-    def _params(self, call: Call, token: int) -> bytes:
+    def _params(self, call: Call, params: eras.Members, token: int) -> bytes:
         meta = call.meta
         if self.era is not call.identity.era:
             if self.era is Era.LEGACY:
                 meta = eras.legacy_meta(meta)
+                params = {key: value for key, value in params.items() if key not in _ROUND}
             else:
                 identity = call.identity
                 meta = eras.modern_meta(meta, identity.info, identity.capabilities, call.log_level)
         if token:
             meta = {**(meta or {}), "progressToken": Raw(b"%d" % token)}
-        return _joined(call.params if meta is None else {**call.params, "_meta": Raw(_encode(meta))})
+        return _joined(params if meta is None else {**params, "_meta": Raw(_encode(meta))})
 
-    def _error(self, call: Call, error: RemoteError) -> BrokerError:
+    def _refused(self, call: Call, error: RemoteError) -> bytes:
+        """The error in the era of its caller; one that wants a page visited is a result there, if it can be."""
         if self.era is call.identity.era:
-            return error
-        return eras.modern_error(error) if self.era is Era.LEGACY else eras.legacy_error(self.spec.name, error)
+            raise error from None
+        if self.era is Era.MODERN:
+            raise eras.legacy_error(self.spec.name, error) from None
+        asked = eras.questions_of(error) if error.code == eras.URL_NEEDED else None
+        if asked is None or b'"url"' not in bytes(call.identity.capabilities.get("elicitation", b"")):
+            raise eras.modern_error(error) from None
+        return asked
 
     def _listen(self, notifications: dict[str, Any]) -> int:
         assert self.meta is not None
         params = {"notifications": notifications, "_meta": self.meta}
         return self.link.ask("subscriptions/listen", _encode(params))[0]
 
-    def _current(self) -> list[Call]:
-        """The calls that what is pushed now may belong to: those in flight, if they are all one caller's."""
+    def _current(self) -> list[Call] | None:
+        """The calls that what is pushed now may belong to; None if they are not all one caller's."""
         calls = list(self._calls.values())
-        return calls if calls and all(call.caller is calls[0].caller for call in calls) else []
+        return calls if all(call.caller is calls[0].caller for call in calls) else None
 
     def _asked(self, asked: Asked) -> bytes | Coroutine[Any, Any, Reply]:
         self._deaf = self._deaf + 1 if self.link.unsent else 0
@@ -320,7 +335,10 @@ class Upstream:
         if self.era is Era.MODERN:
             self._conduct.stray()
             raise NoSuchMethod("MCP 2026-07-28 has no requests from a server")
-        return self._host.ask(self._current(), asked.method, Raw(bytes(asked.params)))
+        calls = self._current()
+        if calls is None:
+            raise NoSuchMethod("several clients have calls in work here, and nobody can tell whose question this is")
+        return self._host.ask(calls, asked.method, Raw(bytes(asked.params)))
 
     def _told(self, told: Told) -> None:
         try:
@@ -344,10 +362,14 @@ class Upstream:
         elif told.method != "notifications/subscriptions/acknowledged":
             if not self._calls:
                 self._conduct.stray()
-            self._host.told(self._current(), told.method, told.params)
+            calls = self._current()
+            if calls is not None:
+                self._host.told(calls, told.method, told.params)
 
     def _logged(self, told: Told) -> None:
         calls = self._current()
+        if calls is None:
+            return  # nobody can tell whose it is, and it may hold what another client must not see
         if not calls:
             self._host.logged(told.params)
         elif any(call.identity.era is Era.LEGACY or _as_severe(told.params, call.log_level) for call in calls):

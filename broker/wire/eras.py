@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from broker.errors import BrokerError, PluginFailed, RemoteError
 
@@ -37,9 +37,21 @@ CACHEABLE = frozenset(
         "server/discover",
     }
 )
+URL_NEEDED = -32042  # MCP 2025-11-25: a person must visit a page first; `data.elicitations` says which
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 Members = dict[str, Raw]
+
+
+class _Page(Struct):
+    url: str
+    message: str = ""
+
+
+class _PagesNeeded(Struct):
+    elicitations: list[_Page]
+
+
 _members = msgspec.json.Decoder(Members).decode
 _encode = msgspec.json.Encoder().encode
 _COMPLETE = Raw(b'"complete"')
@@ -68,6 +80,16 @@ def legacy_meta(meta: Members | None) -> Members | None:
     return {key: value for key, value in meta.items() if key not in _ENVELOPE} or None
 
 
+def asks(result: bytes | Raw) -> bool:
+    """Whether a modern result asks its client for something before there is a real one."""
+    if b"input_required" not in bytes(result):
+        return False
+    try:
+        return bytes(_members(result).get("resultType", b"")) == b'"input_required"'
+    except msgspec.MsgspecError:
+        return False
+
+
 def modern_result(method: str, result: bytes | Raw) -> bytes:
     """A legacy server's result for a modern client."""
     found = _members(result)
@@ -76,6 +98,22 @@ def modern_result(method: str, result: bytes | Raw) -> bytes:
         found.setdefault("ttlMs", Raw(b"0"))
         found.setdefault("cacheScope", Raw(b'"private"'))
     return _encode(found)
+
+
+def questions_of(error: RemoteError) -> bytes | None:
+    """The result by which a modern client is asked to visit the pages a legacy server's error names."""
+    try:
+        found = msgspec.json.decode(error.data or b"", type=_PagesNeeded).elicitations
+    except msgspec.MsgspecError:
+        return None
+    asked = {
+        f"elicitation-{number}": {
+            "method": "elicitation/create",
+            "params": {"mode": "url", "message": page.message, "url": page.url},
+        }
+        for number, page in enumerate(found, 1)
+    }
+    return _encode({"resultType": "input_required", "inputRequests": asked}) if asked else None
 
 
 def legacy_result(plugin: str, result: bytes | Raw) -> bytes:
@@ -104,6 +142,8 @@ def modern_error(error: RemoteError) -> BrokerError:
     """A legacy server's error for a modern client, whose revision renamed or closed some codes."""
     if error.code == -32002:  # resource not found
         return RemoteError(-32602, str(error), error.data)
+    if error.code == URL_NEEDED:
+        return RemoteError(-32603, str(error), error.data)
     if error.code == 0:  # the Go SDK's code for anything
         return RemoteError(-32603, str(error), error.data)
     return error

@@ -141,7 +141,8 @@ class Peer:
         for line in self._framing.feed(data):
             if self._first:
                 self._first = False
-                line = line.removeprefix(b"\xef\xbb\xbf")
+                if line.startswith(b"\xef\xbb\xbf"):
+                    line = type(line)(line[3:])  # a `TooLong` stays one
             if line and not line.isspace():
                 events.append(self._read(line))
         return events

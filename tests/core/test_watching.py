@@ -326,6 +326,31 @@ class TestTrouble:
         finally:
             await here.watching.stop()
 
+    async def test_without_threads_the_library_is_not_asked(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It would end the whole process."""
+
+        def refuse() -> None:
+            raise RuntimeError("can't start new thread")
+
+        def ask(*_: Any, **__: Any) -> Iterator[Any]:
+            raise AssertionError("it was asked")
+            yield
+
+        monkeypatch.setattr("broker.core.watching._check_threads", refuse)
+        monkeypatch.setattr(watchfiles, "watch", ask)
+        here = Place(tmp_path)
+        here.watching = Watching(here.told, slow=0.1)
+        here.watching.start(here.watched())
+        try:
+            assert await here.told.one() == (True, set())
+            here.script.write_text("two")
+            assert await here.told.one() == (False, {"git"})
+        finally:
+            await here.watching.stop()
+        assert "can't start new thread" in caplog.text and "not watched any more" not in caplog.text
+
     async def test_events_of_other_files_make_nobody_look(self, here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         """A database beside the script is written all the time."""
         looks: list[object] = []

@@ -13,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from tests.hostile.frames import FRAMES
+from tests.hostile.corpus import FRAMES  # found by path, like any program
 
 ERA = sys.argv[1]
 MODERN = ERA == "modern"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from broker.core.ports import Call, Host, Identity, Instance, Reply
-from broker.errors import BrokerError, PluginFailed, PluginUnavailable
+from broker.core.ports import Call, Host, Identity, Instance, Lost, Reply
+from broker.errors import BrokerError, PluginUnavailable
 from broker.model import Era, Kind, Limits, Listing, Spec
 from broker.runtimes.process import ProcessRuntime
 from broker.runtimes.upstream import Upstream
@@ -139,8 +139,9 @@ async def test_a_death_in_a_call_names_plugin_code_uptime_and_last_words_and_is_
     calls.append(asyncio.ensure_future(upstream.call(call("die", code=3))))
     outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
     for outcome in outcomes:
-        assert isinstance(outcome, PluginFailed)
+        assert isinstance(outcome, Lost)
         assert "a ended with exit code 3 after" in str(outcome) and "disk on fire" in str(outcome)
+        assert outcome.error.facts["exitCode"] == 3 and outcome.error.facts["stderr"] == ["disk on fire"]
     await asyncio.wait_for(host.ended_.wait(), 5)
     assert len(host.endings) == 1
 

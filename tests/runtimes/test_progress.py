@@ -21,8 +21,8 @@ class Way:
     def __init__(self) -> None:
         self.face = PretendFace()
         self.progress = Progress()
-        self.call = Call(self.face, self.face.identity, "tools/call", {})
-        self.number = self.progress.begin(self.call, raw("t"))
+        self.call = Call(self.face, self.face.identity, "tools/call", {}, token=raw("t"))
+        self.number = self.progress.begin(self.call)
 
     def news(self, value: Any, **more: Any) -> Call | None:
         return self.progress.take(raw({"progressToken": self.number, "progress": value, **more}))
@@ -49,14 +49,14 @@ async def test_only_progress_that_goes_up_is_passed_on() -> None:
 
 async def test_a_flood_becomes_its_newest_news_and_the_last_comes_before_the_end() -> None:
     way = Way()
-    for value in range(10_000):
+    for value in range(100_000):
         way.news(value)
-    assert len(way.told) <= BURST
-    await until(lambda: way.told[-1] == 9999)
-    for value in range(10_000, 20_000):
+    assert len(way.told) <= BURST + 1
+    await until(lambda: way.told[-1] == 99_999)
+    for value in range(100_000, 200_000):
         way.news(value)
     way.progress.end(way.number)
-    assert way.told[-1] == 19_999 and len(way.told) < BURST + 10
+    assert way.told[-1] == 199_999 and len(way.told) < 2 * BURST
 
 
 async def test_news_of_a_call_that_is_over_is_dropped() -> None:
