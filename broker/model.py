@@ -50,6 +50,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     required: bool = False  # its absence is shown to clients, not only logged
     # Globs of tools the user approves for a second try after a crash, if they also say readOnlyHint or idempotentHint.
     replay: tuple[str, ...] = ()
+    max_result: int | None = None  # bytes of a tool's result, above which it is cut and offered in pages; None: never
     enabled: bool = True
     version: str = ""
     description: str = ""
@@ -72,6 +73,13 @@ class Problem(Struct, frozen=True):
     plugin: str = ""  # whose entry it is about; empty when it may be about several
 
 
+class Surface(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How tools are shown to a client; None: as to every client."""
+
+    expose: Literal["all", "search"] | None = None  # search: behind three tools that find and call them
+    always: tuple[str, ...] | None = None  # globs of those that stay visible beside the three
+
+
 class Settings(Struct, kw_only=True):
     """Everything the configuration says, from all files together."""
 
@@ -80,6 +88,8 @@ class Settings(Struct, kw_only=True):
     max_frame: int = 8 << 20  # bytes written to a client in one message
     concurrency: int = 1  # of plugins whose Spec says None
     audit: bool = True  # whether calls are written to the audit file
+    surface: Surface = Surface()
+    clients: dict[str, Surface] = {}  # glob of a client's name -> its own; the first that matches counts
 
 
 class Listing(Struct, kw_only=True):

@@ -272,9 +272,10 @@ async def _handed_over(plan: bytes) -> _Kept:
         control, keepers = socket.socketpair()
         ours.enter_context(control).setblocking(False)
         _server.fork(theirs.enter_context(keepers).fileno())
-        sent = socket.send_fds(control, [plan], [stdin, stdout, stderr])
-        theirs.close()  # from here on the keeper's end of the socket is the keeper's alone
-        await asyncio.get_running_loop().sock_sendall(control, plan[sent:])
+        with contextlib.suppress(ConnectionError):  # there is no keeper; what is in the socket says why
+            sent = socket.send_fds(control, [plan], [stdin, stdout, stderr])
+            theirs.close()  # from here on the keeper's end of the socket is the keeper's alone
+            await asyncio.get_running_loop().sock_sendall(control, plan[sent:])
         ours.pop_all()
         return _Kept(control.detach(), to_stdin, from_stdout, from_stderr)
 

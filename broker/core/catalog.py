@@ -55,12 +55,14 @@ class Catalog:
         self._tables: dict[Kind, dict[str, Entry]] = {}
         self._pages: dict[Kind, list[bytes]] = {}
         self._problems: dict[Kind, list[Problem]] = {}
+        self.edition = 0  # another one: the tables may be others
         self._missing: dict[str, Entry] = {}  # in place of the tools of plugins that must be there, and are not
 
     def put(self, spec: Spec, listing: Listing | None) -> None:
         """What a plugin shows from now on; None takes it away."""
         if self._alone not in (None, spec.name):
             return
+        self.edition += 1
         self._missing.pop(spec.name, None)
         if listing is None:
             self._listings.pop(spec.name, None)
@@ -74,6 +76,7 @@ class Catalog:
         name = shown_name(plugin, "unavailable")
         what = f"The tools of {plugin} are required and not available: {why} Calling this tells the reason again."
         raw = _encode({"name": name, "description": what, "inputSchema": {"type": "object"}})
+        self.edition += 1
         self._missing[plugin] = Entry(name, plugin, "", Raw(raw))
         self._tables.pop("tools", None)
         self._pages.pop("tools", None)
@@ -95,9 +98,8 @@ class Catalog:
         """One page of a list as a JSON array, and the cursor of the next. Raises `BadArguments`."""
         pages = self._pages.get(kind)
         if pages is None:
-            pages = self._pages[kind] = _paged([entry.raw for entry in self.entries(kind)])
-        number = 0 if cursor is None else _page_number(cursor, len(pages))
-        return pages[number], f"page-{number + 1}" if number + 1 < len(pages) else None
+            pages = self._pages[kind] = paged([entry.raw for entry in self.entries(kind)])
+        return page_of(pages, cursor)
 
     def tool(self, name: str) -> Entry:
         """Whose tool it is. Raises `NotFound`."""
@@ -245,7 +247,8 @@ def _ends(uri: str, starts: set[int], plain: bool) -> Iterator[int]:
         inside = (inside or at in starts) and not (plain and uri[at : at + 1] == "/")
 
 
-def _paged(items: list[Raw]) -> list[bytes]:
+def paged(items: Iterable[Raw]) -> list[bytes]:
+    """A list as pages that every client can read, each a JSON array."""
     pages: list[list[bytes]] = [[]]
     size = 0
     for item in items:
@@ -256,6 +259,12 @@ def _paged(items: list[Raw]) -> list[bytes]:
         pages[-1].append(raw)
         size += len(raw)
     return [b"[" + b",".join(page) + b"]" for page in pages]
+
+
+def page_of(pages: Sequence[bytes], cursor: str | None) -> tuple[bytes, str | None]:
+    """The page a client asks for, and the cursor of the next. Raises `BadArguments`."""
+    number = 0 if cursor is None else _page_number(cursor, len(pages))
+    return pages[number], f"page-{number + 1}" if number + 1 < len(pages) else None
 
 
 def _page_number(cursor: str, pages: int) -> int:

@@ -23,6 +23,7 @@ from broker.core.manifest import (
     Count,
     LimitsTable,
     Manifest,
+    ResultSize,
     Seconds,
     Texts,
     configured,
@@ -33,7 +34,7 @@ from broker.core.shape import Wrong, dotted, shaped, table, unknown_key
 from broker.core.source import Faulty, Toml, read_toml
 from broker.core.workspace import NAME as WORKSPACE_FILE
 from broker.core.workspace import narrow
-from broker.model import Limits, Problem, Settings, Spec
+from broker.model import Limits, Problem, Settings, Spec, Surface
 
 _LEAST_FRAME = 64 << 10  # bytes; below it ordinary tool lists would not pass
 _LATER = {".lua": "Lua", ".wasm": "WASM"}  # entries that are valid and that nothing here can run yet
@@ -51,6 +52,7 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     enabled: bool = True
     required: bool = False
     replay: Texts = ()
+    max_result: ResultSize | None = None
     config: dict[str, object] = {}
     env: dict[str, str | int | float | None] = {}
     limits: LimitsTable = LimitsTable()
@@ -62,9 +64,11 @@ class Top(Struct, frozen=True, kw_only=True):
     max_frame: Bytes | None = None
     concurrency: Count | None = None
     audit: bool | None = None
+    expose: Literal["all", "search"] | None = None
+    always: Texts | None = None
 
 
-_TOP_KEYS = ("max_frame", "concurrency", "audit", "plugins", "servers")
+_TOP_KEYS = ("max_frame", "concurrency", "audit", "expose", "always", "clients", "plugins", "servers")
 
 
 def default_config_file(environ: Mapping[str, str]) -> Path:
@@ -139,6 +143,7 @@ class _Reading:
             self.settings.problems.append(faulty.problem)
         else:
             self._top(file)
+            self._clients(file)
             self.add(_entries(file, "plugins", self.around, _plugin))
             self.add(_entries(file, "servers", self.around, _server))
 
@@ -169,6 +174,22 @@ class _Reading:
             self.settings.concurrency = top.concurrency
         if top.audit is not None:
             self.settings.audit = top.audit
+        if top.expose is not None:
+            self.settings.surface = replace(self.settings.surface, expose=top.expose)
+        if top.always is not None:
+            self.settings.surface = replace(self.settings.surface, always=top.always)
+
+    def _clients(self, file: Toml) -> None:
+        entries = table(file.data.get("clients", {}))
+        if entries is None:
+            wrong = Wrong("`clients` must be a table of tables: [clients.NAME].", keys=["clients"])
+            self.settings.problems.append(file.blame(wrong))
+        for name, entry in (entries or {}).items():
+            try:
+                self.settings.clients[name] = shaped(entry, Surface)
+            except Wrong as wrong:
+                about = f"{dotted(['clients', name])}: "
+                self.settings.problems.append(file.blame(wrong, "clients", name, about=about))
 
 
 _Read = Callable[[str, object, Path, Surroundings], tuple[Spec, Manifest | None]]
@@ -221,6 +242,7 @@ def _plugin(name: str, held: object, path: Path, around: Surroundings) -> tuple[
         tools=tool_filters(entry.tools),
         required=entry.required,
         replay=entry.replay,
+        max_result=None if entry.max_result is None else int(entry.max_result),
         version=manifest.version,
         description=manifest.description,
         permissions=manifest.permissions.asked(),

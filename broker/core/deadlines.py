@@ -12,7 +12,6 @@ from broker.core.ports import Call
 from broker.eager import current
 from broker.model import Limits
 
-
 SLEPT = 0.5  # seconds a timer may be late; beyond it broker was stopped or starved, and the plugin is not to blame
 
 

@@ -36,6 +36,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "boolean": bool,
     "array": list,
 }
+LEAST_RESULT = 16 << 10  # bytes
 _MOST = 1 << 50  # seconds or bytes; above it somebody mistyped, and floats stop being exact soon after
 
 
@@ -80,6 +81,17 @@ class Bytes(int):
     @classmethod
     def parse(cls, value: object) -> Bytes:
         return cls(size(value))
+
+
+class ResultSize(Bytes):
+    """A size of a result: room for a piece of it, and for the links to what is cut."""
+
+    @classmethod
+    def parse(cls, value: object) -> ResultSize:
+        found = size(value)
+        if found < LEAST_RESULT:
+            raise ValueError(f"must be at least {LEAST_RESULT >> 10}KiB.")
+        return cls(found)
 
 
 class Patience(Seconds):

@@ -17,7 +17,7 @@ from msgspec import Raw, Struct, field
 
 from broker.core import jsonc
 from broker.core.expand import Surroundings
-from broker.core.manifest import NAME, Count, LimitsTable, Manifest, Permissions, Seconds, Texts, duration
+from broker.core.manifest import NAME, Count, LimitsTable, Manifest, Permissions, ResultSize, Seconds, Texts, duration
 from broker.core.shape import Key, Wrong, dotted, shaped, table
 from broker.core.source import Faulty, read_text
 from broker.model import Limits, Problem, Spec
@@ -62,6 +62,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     concurrency: Count | None = None
     required: bool = False
     replay: Texts = ()
+    max_result: ResultSize | None = None
     tools: Texts | None = None
     limits: LimitsTable = LimitsTable()
     permissions: Permissions | None = None
@@ -134,6 +135,7 @@ def server_spec(name: str, server: Server, *, source: str, around: Surroundings,
         tools=tool_filters(server.tools),
         required=server.required,
         replay=server.replay,
+        max_result=None if server.max_result is None else int(server.max_result),
         permissions=None if server.permissions is None else server.permissions.asked(),
     )
 

@@ -23,6 +23,8 @@ from broker.model import Settings, Spec
 
 log = logging.getLogger("broker.reloading")
 
+FIXED = {"max_frame": "max_frame", "surface": "expose", "clients": "clients"}  # settings a running broker keeps
+
 
 class Reloading:
     """Watches the configuration and the plugins' files, and has changes applied.
@@ -83,8 +85,9 @@ class Reloading:
         self._say_unusable(reason := unusable(self._found, new))
         if reason:
             return
-        if new.max_frame != self._found.max_frame:
-            log.warning("the new `max_frame` holds from the next start of broker")
+        for name in FIXED:
+            if getattr(new, name) != getattr(self._found, name):
+                log.warning("the new `%s` holds from the next start of broker", FIXED[name])
         self._found = kept(self._found, new)
 
     def _say_unusable(self, reason: str) -> None:

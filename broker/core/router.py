@@ -132,9 +132,10 @@ class Router:
         try:
             self._address(msgspec.structs.replace(call, params=dict(call.params)))
         except NotFound:
-            if _prefix(call) not in self._unknown:
+            owner = self._owner(call)
+            if owner not in self._unknown:
                 await self.learned(call.identity, call.caller)
-            elif (task := self.plugins[_prefix(call)].learn(call.identity, call.caller)) is not None:
+            elif (task := self.plugins[owner].learn(call.identity, call.caller)) is not None:
                 await asyncio.wait([task])
 
     async def watch(self, face: Face, identity: Identity, uri: str) -> None:
@@ -230,12 +231,17 @@ class Router:
         try:
             return self._address(call)
         except NotFound:
-            plugin = self.plugins.get(_prefix(call))
+            owner = self._owner(call)
+            plugin = self.plugins.get(owner)
             if plugin is not None and plugin.listing is None and plugin.failure is not None:
                 raise plugin.refusal() or plugin.failure from None  # its names are unknown because it cannot be started
-            if _prefix(call) in self.generations.disabled:
-                self.generations.named(_prefix(call))
+            if owner in self.generations.disabled:
+                self.generations.named(owner)
             raise
+
+    def _owner(self, call: Call) -> str:
+        """The plugin that a name nobody knows seems to belong to."""
+        return self.alone or _prefix(call)
 
     def _address(self, call: Call) -> str:
         """The plugin a call is for; puts the plugin's own name into its params."""

@@ -252,7 +252,8 @@ class TestPerson:
             task = await begun(house, face, "notes__wait")
             await house.router.generations.apply([replace(spec(), command=("new",))])
             await house.router.stop(0)
-            await asyncio.wait([task], timeout=1)
+            with pytest.raises(PluginFailed):
+                await task
             assert not any(instance.alive for instance in house.runtime.instances)
 
         travel(story())

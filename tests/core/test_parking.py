@@ -55,7 +55,7 @@ class Server:
 
 
 def retry(face: PretendFace, first: Any, answer: Any, **params: Any) -> Call:
-    given = {key: answer for key in first["inputRequests"]}
+    given = dict.fromkeys(first["inputRequests"], answer)
     return asking(face, requestState=first["requestState"], inputResponses=given, **params)
 
 

@@ -38,7 +38,7 @@ def test_a_tool_is_not_sent_again() -> None:
 
 @pytest.mark.parametrize("hint", ["readOnlyHint", "idempotentHint"])
 def test_a_tool_that_says_it_is_harmless_and_that_the_user_approved_is_sent_once_more(hint: str) -> None:
-    assert retries("fi*").may_repeat(sent(), listing(**{hint: True}), 101.0)
+    assert retries("fi*").may_repeat(sent(), listing("find", **{hint: True}), 101.0)
 
 
 def test_the_word_of_a_server_alone_is_not_enough() -> None:

@@ -35,7 +35,7 @@ async def asked(line: Line, tool: str, **extra: Any) -> Json:
 
 def answers(result: Json, answer: Json) -> Json:
     """What a retry adds to its request."""
-    given = {key: answer for key in result["inputRequests"]}
+    given = dict.fromkeys(result["inputRequests"], answer)
     return {"inputResponses": given, "requestState": result["requestState"]}
 
 

@@ -131,6 +131,7 @@ class Soak:
             print(flat, dict(self.seen), flush=True)
 
     async def nobody_is_left(self) -> None:
+        left: list[psutil.Process] = []
         for _ in range(20):
             left = [process for process in psutil.process_iter() if serves(process) and self.mark in words(process)]
             if not left:
