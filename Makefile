@@ -1,4 +1,4 @@
-# make setup | test | lint | run | bench | soak | clean. Needs Python >= 3.11 with venv, Node >= 20 with npm, git.
+# make setup | test | lint | run | bench | soak | fuzz | clean. Needs Python >= 3.11 with venv, Node >= 20 with npm, git.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -17,7 +17,7 @@ LEGACY_STAMP := .venv/.legacy.stamp
 NODE_STAMP := tests/node_modules/.stamp
 STAMPS := $(DEV_STAMP) $(LEGACY_STAMP) $(NODE_STAMP)
 
-.PHONY: setup test lint run bench soak clean
+.PHONY: setup test lint run bench soak fuzz clean
 .DELETE_ON_ERROR:
 
 setup:
@@ -59,7 +59,12 @@ bench: setup
 
 MINUTES ?= 5
 soak: setup
+	BROKER_TEST_KILLS=500 $(BIN)/python -m pytest -q --timeout 1800 tests/hostile/test_orphans.py
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+SECONDS ?= 60
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 clean:
 	rm -rf .venv tests/node_modules build dist .pytest_cache .ruff_cache .hypothesis

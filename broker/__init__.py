@@ -5,15 +5,16 @@ The house, from the ground up; a room imports only from the rooms above it in th
     errors, model   the words: every way to fail, and the values every room speaks in
     wire/           bytes to JSON-RPC and back, MCP's two eras; never waits
     link            the moving half of a conversation: one Peer over one stream
-    confine/        starts and ends every process
+    confine/        starts and ends every process, with a keeper for each that outlives us if it must
     core/           manifest and config, catalog of names, a plugin's life, the router every call passes
+    clients/        the files of other AI clients: their servers taken over, broker registered in them
     runtimes/       what executes a plugin: a subprocess MCP server
-    faces/          what the broker shows to whoever spawned it: MCP on stdio
+    faces/          what the broker shows to whoever spawned it, MCP on stdio, and to its user, a control socket
     app             the only file that knows every room
     cli/            the commands a person types
 
 A call goes down once, faces -> router -> plugin -> runtime, and comes back as a plain `return`.
-Read in this order: model, core/ports, core/router, runtimes/process, faces/mcp.
+Read in this order: model, core/ports, core/router, core/generations, core/lane, runtimes/process, faces/mcp.
 """
 
 __version__ = "0.1.0"

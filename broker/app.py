@@ -24,6 +24,7 @@ from broker.runtimes.process import ProcessRuntime
 
 if TYPE_CHECKING:
     from broker.faces.mcp import Session
+    from broker.faces.search import Search
 
 log = logging.getLogger("broker")
 
@@ -153,7 +154,14 @@ async def _serve_mcp(found: Settings, options: Options) -> int:
     ended = asyncio.Event()
     _on_signals(ended.set)
     watch_parent(ended.set)
-    session = Session(core, FdStream(*claim()), key="stdio", max_frame=found.max_frame, on_end=ended.set)
+    session = Session(
+        core,
+        FdStream(*claim()),
+        key="stdio",
+        max_frame=found.max_frame,
+        on_end=ended.set,
+        search=_search(core, found),
+    )
     session.start()
     control = asyncio.ensure_future(_let_people_in(core, session))
     following = asyncio.ensure_future(_follow_files(core, found, options))
@@ -164,6 +172,16 @@ async def _serve_mcp(found: Settings, options: Options) -> int:
     await core.stop(LAST_GRACE)
     await asyncio.wait([following])  # its thread must not be inside the library when the interpreter goes
     return 0
+
+
+def _search(core: Router, found: Settings) -> Search | None:
+    """What shows tools behind three others, if any client wants that; a plugin passed through is shown as it is."""
+    wanted = "search" in {each.expose for each in (found.surface, *found.clients.values())}
+    if not wanted or core.alone is not None:
+        return None
+    from broker.faces.search import Search, ToolIndex
+
+    return Search(ToolIndex(core.catalog), found)
 
 
 async def _let_people_in(core: Router, session: Session) -> None:

@@ -51,6 +51,7 @@ class PretendInstance:
         self.verdict, self.code = "ended", 1
         self.pid = len(runtime.instances) + 1
         self.uptime = 1.0
+        self.working = False
 
     async def call(self, call: Call) -> Reply:
         if not self.alive:
@@ -202,6 +203,9 @@ class PretendFace:
 
     def updated(self, uri: str) -> None:
         self.updates.append(uri)
+
+    def task_changed(self, id: str, params: Reply) -> None:
+        self.told.append((id, json.loads(bytes(params))))
 
     def logged(self, params: Reply) -> None:
         self.logs.append(json.loads(bytes(params)))

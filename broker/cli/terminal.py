@@ -81,6 +81,9 @@ class Terminal:
     def updated(self, uri: str) -> None:
         """It subscribes to nothing."""
 
+    def task_changed(self, id: str, params: Reply) -> None:
+        """To no task either."""
+
     def logged(self, params: Reply) -> None:
         from broker.cli.questions import say
 

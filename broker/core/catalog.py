@@ -18,6 +18,8 @@ from fnmatch import fnmatchcase
 import msgspec
 from msgspec import Raw, Struct
 
+from broker.core.tasks import runs_tools
+from broker.core.views import SCHEME, Views, explicit, implied, views_of
 from broker.errors import BadArguments, NotFound
 from broker.model import KINDS, Kind, Listing, Problem, Spec
 
@@ -43,6 +45,7 @@ class Entry(Struct, frozen=True):
     plugin: str
     own: str  # as the plugin calls it
     raw: Raw  # the definition, with the name clients see
+    as_task: bool = False  # a tool that its plugin runs only as a task (MCP 2025-11-25)
 
 
 class Catalog:
@@ -55,6 +58,7 @@ class Catalog:
         self._tables: dict[Kind, dict[str, Entry]] = {}
         self._pages: dict[Kind, list[bytes]] = {}
         self._problems: dict[Kind, list[Problem]] = {}
+        self._views: Views | None = None
         self.edition = 0  # another one: the tables may be others
         self._missing: dict[str, Entry] = {}  # in place of the tools of plugins that must be there, and are not
 
@@ -70,6 +74,7 @@ class Catalog:
             self._specs[spec.name], self._listings[spec.name] = spec, listing
         self._tables.clear()
         self._pages.clear()
+        self._views = None
 
     def miss(self, plugin: str, why: str) -> None:
         """Show a tool that says why those of `plugin` are not there, so that nobody works on without knowing."""
@@ -103,7 +108,7 @@ class Catalog:
 
     def tool(self, name: str) -> Entry:
         """Whose tool it is. Raises `NotFound`."""
-        return self._found("tools", name, "tool")
+        return self._table("tools").get(name) or self._of_app(name) or self._found("tools", name, "tool")
 
     def prompt(self, name: str) -> Entry:
         return self._found("prompts", name, "prompt")
@@ -113,6 +118,8 @@ class Catalog:
         entry = self._table("resources").get(uri)
         if entry is not None:
             return entry.plugin, entry.own
+        if uri.startswith(SCHEME):
+            return self._view(uri)
         if uri.startswith(EXPLICIT):
             plugin, _, own = uri[len(EXPLICIT) :].partition("/")
             if own and plugin in self._listings:
@@ -122,6 +129,36 @@ class Catalog:
         if owner is None:
             raise NotFound(f"no plugin has a resource {uri}")
         return owner, uri
+
+    def _view(self, uri: str) -> tuple[str, str]:
+        """Of a page that no list has: by the tool that names it, by template, or by explicit owner."""
+        found = self._known_views().owner(uri)
+        if found is not None:
+            return found
+        owner, (plugin, own) = self._by_template(uri), implied(uri)
+        if owner is None and plugin in self._listings and own != SCHEME:
+            return plugin, own
+        owner = owner or self._by_capability()
+        if owner is None:
+            raise NotFound(f"no plugin has a resource {uri}")
+        return owner, uri
+
+    def _of_app(self, name: str) -> Entry | None:
+        """A tool by its own name, as the page of an app calls it, if only one plugin with pages has it."""
+        plugins = self._known_views().plugins
+        found = [each for each in self._table("tools").values() if each.own == name and each.plugin in plugins]
+        return found[0] if len(found) == 1 else None
+
+    def _known_views(self) -> Views:
+        if self._views is None:
+            self._views = Views()
+            for plugin in sorted(self._listings):
+                listing, filters = self._listings[plugin], self._specs[plugin].tools
+                tools = [
+                    each for each in listing.tools if views_of(each) and allowed(_text(_members(each)["name"]), filters)
+                ]
+                self._views.add(plugin, tools, listing.resources)
+        return self._views
 
     def template(self, text: str) -> tuple[str, str]:
         """(plugin, the plugin's own template) of a URI template, or of a URI. Raises `NotFound`."""
@@ -162,11 +199,24 @@ class Catalog:
         own = _text(members["name"])
         if kind == "tools" and not allowed(own, self._specs[plugin].tools):
             return None
+        as_task = kind == "tools" and self._only_as_task(plugin, item)
         if self._alone is not None:
-            return Entry(own, plugin, own, item)
+            return Entry(own, plugin, own, item, as_task)
+        if kind == "tools" and plugin in self._known_views().plugins:
+            members = _members(self._known_views().named(plugin, item))
+        if as_task:  # called plainly it is run as a task by us
+            members["execution"] = Raw(_encode({**_members(members["execution"]), "taskSupport": "optional"}))
         name = shown_name(plugin, own)
         members["name"] = Raw(_encode(name))
-        return Entry(name, plugin, own, Raw(_encode(members)))
+        return Entry(name, plugin, own, Raw(_encode(members)), as_task)
+
+    def _only_as_task(self, plugin: str, tool: Raw) -> bool:
+        if b'"taskSupport"' not in bytes(tool) or not runs_tools(self._listings[plugin]):
+            return False
+        try:
+            return bytes(_members(_members(tool)["execution"]).get("taskSupport", b"")) == b'"required"'
+        except (KeyError, msgspec.MsgspecError):
+            return False
 
     def _refuse(self, kind: Kind, same: list[Entry]) -> None:
         names = ", ".join(repr(entry.own) for entry in same)
@@ -180,8 +230,11 @@ class Catalog:
             for item in getattr(self._listings[plugin], kind):
                 members = _members(item)
                 own = shown = _text(members[_KEY[kind]])
-                if shown in table:
-                    shown = f"{EXPLICIT}{plugin}/{own}"
+                if own.startswith(SCHEME) and kind == "resources":
+                    shown = self._known_views().shown(plugin, own)
+                elif shown in table:
+                    shown = explicit(plugin, own) if own.startswith(SCHEME) else f"{EXPLICIT}{plugin}/{own}"
+                if shown != own:
                     members[_KEY[kind]] = Raw(_encode(shown))
                     item = Raw(_encode(members))
                 table.setdefault(shown, Entry(shown, plugin, own, item))

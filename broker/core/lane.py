@@ -14,6 +14,9 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
+from broker.core import tasks
 from broker.core.ports import Call, Caller, Host, Identity, Instance, Lost, Nobody, Reply, Unsent
 from broker.core.status import State
 from broker.core.turns import Turns
@@ -58,6 +61,8 @@ class Lane(Host):
 
     async def call(self, call: Call) -> Reply:
         """Run one call when its turn comes. Raises `PluginFailed`, `TimedOut`, `RemoteError`, `Overloaded`."""
+        if call.method in tasks.BESIDE:
+            return await self._beside(call)
         lost = 0
         while lost < TRIES:
             if call.caller.clogged:
@@ -78,6 +83,23 @@ class Lane(Host):
             finally:
                 self.turns.give_back()
         raise self.plugin.failure or PluginFailed(f"{self.title} ends before it can be called")
+
+    async def _beside(self, call: Call) -> Reply:
+        """About a task: in line it would wait for calls that may wait for it."""
+        lane = await self.ready(call.identity, call.caller)
+        if lane is not self or self.instance is None:
+            return await lane.call(call)
+        instance = self.instance
+        self.turns.begin_beside()
+        try:
+            return await self._run(instance, call)
+        except Unsent:
+            raise self.plugin.failure or PluginFailed(f"{self.title} ended before it could be asked") from None
+        except Lost as loss:
+            self.ended(instance, loss.error)
+            raise self.plugin.crashed(call, loss.error, asyncio.get_running_loop().time()) from None
+        finally:
+            self.turns.end_beside()
 
     async def ready(self, identity: Identity, opener: Caller) -> Lane:
         """Have an instance, its lists known; the lane it is in. Raises `PluginUnavailable`."""
@@ -141,8 +163,9 @@ class Lane(Host):
 
     @property
     def idle_after(self) -> float:
-        """Seconds without a call after which it is stopped; infinite while somebody waits for its updates."""
-        return math.inf if self._watched or self._draining else self.plugin.spec.limits.idle
+        """Seconds without a call after which it is stopped; infinite while somebody waits for something of its."""
+        working = self.instance is not None and self.instance.working
+        return math.inf if self._watched or self._draining or working else self.plugin.spec.limits.idle
 
     @property
     def state(self) -> State:
@@ -186,14 +209,16 @@ class Lane(Host):
     def told(self, calls: Sequence[Call], method: str, params: Reply) -> None:
         for call in calls:
             call.heard = True
-        (calls[0].caller if calls else self._opener).tell(method, params)
+        if method == tasks.NEWS:
+            self.plugin.house.task_changed(self.plugin, params)
+        else:
+            (calls[0].caller if calls else self._opener).tell(method, self._outward(calls, params))
 
     async def ask(self, calls: Sequence[Call], method: str, params: Reply) -> Reply:
         """Ask whoever made `calls`, or opened the instance; the question ends when all of them have ended."""
-        caller = calls[0].caller if calls else self._opener
-        ask = (calls[0].asked if calls else None) or caller.ask
-        question = asyncio.ensure_future(ask(method, params))
-        open_calls = self._questions[question] = set(calls)
+        open_calls = set(calls)
+        question = asyncio.ensure_future(self._put(calls, open_calls, method, self.plugin.outward(params)))
+        self._questions[question] = open_calls
         for call in calls:
             call.questions += 1
             call.heard = True
@@ -209,6 +234,22 @@ class Lane(Host):
             for call in calls:
                 call.questions -= 1
                 self.plugin.deadlines.progressed(call)
+
+    async def _put(self, calls: Sequence[Call], open_calls: set[Call], method: str, params: Reply) -> Reply:
+        """Ask by the first call that is open; if it ends before its client answered, by the next."""
+        if not calls:
+            return await self._opener.ask(method, params)
+        for call in calls:
+            try:
+                if call in open_calls:
+                    return await (call.asked or call.caller.ask)(method, params)
+            except Closed:
+                if call in open_calls:
+                    raise
+        raise Closed("the calls that may have asked this have ended")
+
+    def _outward(self, calls: Sequence[Call], said: Reply) -> Reply:
+        return ((calls[0].outward if calls else None) or self.plugin.outward)(said)
 
     # what its vigil finds
 
@@ -230,7 +271,10 @@ class Lane(Host):
 
     async def _run(self, instance: Instance, call: Call) -> Reply:
         deadlines, spec = self.plugin.deadlines, self.plugin.spec
-        deadlines.begin(call, spec.limits)
+        limits = spec.limits
+        if call.method == "tasks/result":  # it is there to wait
+            limits = replace(limits, timeout=limits.cap)
+        deadlines.begin(call, limits)
         try:
             return await instance.call(call)
         except asyncio.CancelledError:
@@ -239,7 +283,7 @@ class Lane(Host):
             call.task.uncancel()
             self._timed_out(instance)
             raise TimedOut(
-                f"{spec.name} did not answer {call.method} within {spec.limits.timeout:g} s",
+                f"{spec.name} did not answer {call.method} within {limits.timeout:g} s",
                 facts={"plugin": spec.name, "sideEffects": "unknown"},
             ) from None
         finally:

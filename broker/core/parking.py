@@ -25,10 +25,9 @@ from broker.core.ports import Call, Reply
 from broker.eager import EagerTask
 from broker.errors import BadArguments, Closed, NoSuchMethod, Overloaded
 from broker.model import Era
-from broker.wire import eras
+from broker.wire import eras, questions
 
 METHODS = frozenset({"tools/call", "prompts/get", "resources/read"})  # that may answer with questions
-NEEDS = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
 PATIENCE = 300.0  # seconds a parked call waits for its client
 MOST = 64  # parked calls of one client
 QUIET = 0.01  # seconds in which questions asked at the same time become one result
@@ -60,8 +59,11 @@ class Parked:
 
     async def ask(self, method: str, params: Reply) -> Reply:
         """Put a question to the client. Raises `NoSuchMethod`, `Closed`."""
-        if NEEDS.get(method, "") not in self.call.identity.capabilities:
-            raise NoSuchMethod(f"{self.call.caller.title} did not declare that it answers {method}")
+        identity = self.call.identity
+        if questions.refused(identity.version, identity.capabilities, method, params):
+            what = questions.named(method, params)
+            raise NoSuchMethod(f"{self.call.caller.title} did not declare that it answers {what}")
+        params, _ = questions.asked(identity.version, method, params)
         self._asked += 1
         key = f"{method.partition('/')[0]}-{self._asked}"
         self._questions[key] = method, Raw(bytes(params))
@@ -107,14 +109,18 @@ class Parked:
 
     def forget(self) -> None:
         """Nobody waits for it any more."""
+        self._refuse(Closed("the client did not answer"))
+        self._task.cancel()
+
+    def _refuse(self, error: Closed) -> None:
         for answer in list(self._answers.values()):
             if not answer.done():
-                answer.set_exception(Closed("the client did not answer"))
-        self._task.cancel()
+                answer.set_exception(error)
 
     def _ended(self, _: object, result: Reply, error: BaseException | None) -> None:
         self._outcome = result, error
         self._news.set()
+        self._refuse(Closed("the call has ended"))
 
 
 class Parking:
@@ -134,7 +140,7 @@ class Parking:
         return (
             call.identity.era is Era.MODERN
             and call.method in METHODS
-            and not call.identity.capabilities.keys().isdisjoint(NEEDS.values())
+            and not call.identity.capabilities.keys().isdisjoint(questions.NEEDS.values())
         )
 
     def resumes(self, call: Call) -> bool:

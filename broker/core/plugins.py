@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from broker.core import tasks
 from broker.core.deadlines import Deadlines
 from broker.core.lane import Lane, Moved
 from broker.core.life import Life
@@ -36,6 +37,9 @@ class House(Protocol):
     def updated(self, plugin: Plugin, uri: str) -> None: ...
     def absent(self, plugin: Plugin) -> None: ...
     def logged(self, params: Reply) -> None: ...
+    def task_changed(self, plugin: Plugin, params: Reply) -> None: ...
+    @property
+    def alone(self) -> str | None: ...
     @property
     def log_level(self) -> str | None: ...
 
@@ -79,6 +83,10 @@ class Plugin:
             return await self.lane(call.identity.era).call(call)
         except Moved:
             return await self.lane(call.identity.era).call(call)
+
+    def outward(self, said: Reply) -> Reply:
+        """What it says, with the ids of its tasks as clients know them."""
+        return said if self.house.alone is not None else tasks.outward(self.spec.name, said)
 
     def speaks(self, era: Era) -> bool:
         """Whether it is known to speak this era."""

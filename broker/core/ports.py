@@ -55,6 +55,10 @@ class Face(Caller, Protocol):
         """A resource changed that this client subscribed to."""
         ...
 
+    def task_changed(self, id: str, params: Reply) -> None:
+        """A task changed that this client subscribed to."""
+        ...
+
     def logged(self, params: Reply) -> None:
         """A plugin's log message that belongs to no call."""
         ...
@@ -88,6 +92,8 @@ class Call(Struct, eq=False):
     late: bool = False
     questions: int = 0  # to the caller, still open: its clock stands still
     asked: Callable[[str, Reply], Awaitable[Reply]] | None = None  # how its caller is asked, if not by `Caller.ask`
+    as_task: bool = False  # its plugin runs this tool only as a task, and its caller wants the result
+    outward: Callable[[Reply], Reply] | None = None  # puts the caller's names into what its plugin says
     task: Any = None
 
 
@@ -116,6 +122,11 @@ class Instance(Protocol):
 
     @property
     def pid(self) -> int | None: ...
+
+    @property
+    def working(self) -> bool:
+        """Whether it works at tasks it answered for already."""
+        ...
 
     @property
     def uptime(self) -> float:

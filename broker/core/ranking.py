@@ -15,7 +15,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from msgspec import Struct
+
 LONGEST = 300  # words of one field
+OFTEN = 5  # times a word of a field counts
 LONG = 64  # characters of a word, above which it is none
 ASKED = 32  # different words of a query
 QUERY = 2000  # characters of a query that are looked at
@@ -28,7 +31,7 @@ ALIKE = 0.4  # and a word of much the same meaning
 Postings = dict[str, list[tuple[int, float]]]  # word -> the texts it is in, and its weight in each
 
 _RUNS = re.compile(r"[^\W_]+")
-_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\da-zA-Z]+")  # getUTCTime, HTTPServer, PromQL, mp3
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # getUTCTime, HTTPServer, PromQL, mp3
 _SPACELESS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[\U00020000-\U0003ffff]")
 # Words that people and tools use for one another.
 _ALIKE = """\
@@ -40,7 +43,6 @@ save store write
 delete drop erase forget remove
 download fetch get obtain read retrieve
 find list lookup query search
-list print show view
 copy duplicate
 move rename
 execute invoke launch run start
@@ -63,26 +65,35 @@ _STOP = frozenset(
 )
 
 
+class Field(Struct, frozen=True):
+    """One part of every text."""
+
+    weight: float
+    usual: float  # words it has; not the mean of what is there, which one text could move
+
+
 class Ranking:
-    """An index of texts, each a list of fields as heavy as `weights` say. Texts are numbered as they are added.
+    """An index of texts, each with these fields. Texts are numbered as they are added."""
 
-    After the first search none is added.
-    """
-
-    def __init__(self, weights: Sequence[float]) -> None:
-        self._weights = weights
-        self._texts: list[list[Counter[str]]] = []
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self._fields = fields
         self._postings: Postings = {}
         self._count = 0
 
-    def add(self, fields: Sequence[str]) -> None:
-        """Take in one more text."""
-        self._texts.append([Counter(_first(words(field))) for field in fields])
+    def add(self, text: Sequence[str]) -> None:
+        """Take in one more text: what it says in each field."""
+        found: dict[str, float] = {}
+        for field, said in zip(self._fields, text, strict=True):
+            counted = Counter(_first(words(said)))
+            length = 1 - LENGTH + LENGTH * counted.total() / field.usual
+            for word, times in counted.items():
+                found[word] = found.get(word, 0.0) + field.weight * min(times, OFTEN) / length
+        for word, weight in found.items():
+            self._postings.setdefault(word, []).append((self._count, weight))
         self._count += 1
 
     def search(self, query: str) -> list[tuple[int, float]]:
         """(text, score) of each that holds a word of `query`, best first."""
-        self._index()
         scores: dict[int, float] = {}
         for word in dict.fromkeys(_first(words(query[:QUERY]), ASKED)):
             for text, score in self._scores(_meant(word, self._postings)).items():
@@ -99,22 +110,6 @@ class Ranking:
                 best[text] = max(best.get(text, 0.0), rarity * weight / (SATURATION + weight))
         return best
 
-    def _index(self) -> None:
-        texts, self._texts = self._texts, []
-        totals = [sum(text[at].total() for text in texts) for at in range(len(self._weights))]
-        means = [max(1.0, total / max(1, self._count)) for total in totals]
-        for number, fields in enumerate(texts):
-            for word, weight in self._weighed(fields, means).items():
-                self._postings.setdefault(word, []).append((number, weight))
-
-    def _weighed(self, fields: list[Counter[str]], means: list[float]) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for counted, weight, mean in zip(fields, self._weights, means, strict=True):
-            length = 1 - LENGTH + LENGTH * counted.total() / mean
-            for word, times in counted.items():
-                found[word] = found.get(word, 0.0) + weight * times / length
-        return found
-
 
 def _meant(word: str, postings: Postings) -> dict[str, float]:
     """The words of the index that a word of a query may stand for, and how surely."""
@@ -128,8 +123,12 @@ def _meant(word: str, postings: Postings) -> dict[str, float]:
 
 @lru_cache(1)
 def _alike() -> dict[str, set[str]]:
-    groups = [{stem(word) for word in line.split()} for line in _ALIKE.splitlines()]
-    return {word: set().union(*(group for group in groups if word in group)) for word in set().union(*groups)}
+    found: dict[str, set[str]] = {}
+    for line in _ALIKE.splitlines():
+        group = {stem(word) for word in line.split()}
+        for word in group:
+            found.setdefault(word, set()).update(group)
+    return found
 
 
 def words(text: str) -> Iterator[str]:
@@ -143,7 +142,7 @@ def _compared(run: str) -> tuple[str, ...]:
     """Letters and digits without a gap, as words: the parts it is made of, and the whole."""
     if not run.isascii() and _SPACELESS.search(run):
         return tuple(run[at : at + 2] for at in range(max(1, len(run) - 1)))  # no spaces: pairs of characters
-    parts = _PARTS.findall(run)
+    parts = _PARTS.findall(run) if run.isascii() else [run]
     found = [part.casefold() for part in (parts if len(parts) == 1 else [*parts, run])]
     return tuple(stem(word) for word in found if word not in _STOP)
 

@@ -13,12 +13,14 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
+from broker.core import tasks
 from broker.core.audit import Audit
 from broker.core.catalog import Catalog
 from broker.core.generations import Generations
@@ -26,6 +28,7 @@ from broker.core.listings import Listings
 from broker.core.parking import Parking
 from broker.core.plugins import Plugin
 from broker.core.ports import Call, Caller, Face, Identity, Nobody, Reply, Runtime
+from broker.core.views import contents_named
 from broker.errors import BadArguments, BrokerError, NotFound, PluginUnavailable, SelfWait
 from broker.model import Era, Kind, Listing, Spec
 from broker.wire.eras import LOG_LEVELS
@@ -79,6 +82,8 @@ class Router:
                 raise SelfWait(f"{' -> '.join((*call.chain, name))}: {name} would wait for itself")
             call.chain = (*call.chain, name)
             reply = await self._run(self.plugins[name], call)
+            if call.outward is not None:
+                reply = call.outward(reply)
         except BaseException as error:
             if self._audit is not None:
                 self._audit.note(call, name, began, error)
@@ -140,9 +145,16 @@ class Router:
 
     async def watch(self, face: Face, identity: Identity, uri: str) -> None:
         """Tell `face` when a resource changes. Raises `NotFound` or what its plugin answers."""
-        plugin, own = self.catalog.resource(uri)
+        plugin, own = self._watchable(uri)
         await self.plugins[plugin].lane(identity.era).watch(own, identity, face)
         self._watchers.setdefault((plugin, own), {})[face.key] = uri
+
+    def _watchable(self, uri: str) -> tuple[str, str]:
+        """(plugin, its own name) of a resource, or of a task that is marked as one."""
+        if not uri.startswith(tasks.WATCHED):
+            return self.catalog.resource(uri)
+        plugin, own = self._task_owner(uri.removeprefix(tasks.WATCHED))
+        return plugin, tasks.WATCHED + own
 
     async def unwatch(self, face: Face, uri: str) -> None:
         """Stop telling `face`; the plugin is told when nobody is left."""
@@ -221,6 +233,14 @@ class Router:
             if key in self._faces:
                 self._faces[key].updated(shown)
 
+    def task_changed(self, plugin: Plugin, params: Reply) -> None:
+        own = tasks.own_of(params)
+        if own is not None:
+            said = plugin.outward(params)
+            for key, shown in list(self._watchers.get((plugin.spec.name, tasks.WATCHED + own), {}).items()):
+                if key in self._faces:
+                    self._faces[key].task_changed(shown, said)
+
     def logged(self, params: Reply) -> None:
         for face in list(self._faces.values()):
             face.logged(params)
@@ -258,7 +278,39 @@ class Router:
             plugin = self.plugins[entry.plugin]
             raise plugin.refusal() or plugin.failure or PluginUnavailable(f"{entry.plugin} is not there yet")
         call.params["name"] = Raw(_encode(entry.own))
+        if entry.as_task and "task" not in call.params:  # one that is passed through says so itself, if it can
+            call.as_task = self.alone is None or call.identity.era is Era.MODERN
+            call.outward = tasks.unrelated if call.as_task else None
+        elif "task" in call.params or tasks.declares(call.identity):
+            call.outward = self.plugins[entry.plugin].outward
         return entry.plugin
+
+    def _task(self, call: Call) -> str:
+        if self.alone is not None:
+            return self.alone
+        tasks.check(call.identity, call.method)
+        shown = _string(call, "taskId")
+        plugin, own = self._task_owner(shown)
+        call.params["taskId"] = Raw(_encode(own))
+        call.outward = self.plugins[plugin].outward
+        return plugin
+
+    def _tasks(self, call: Call) -> str:
+        if self.alone is not None:
+            return self.alone
+        plugin, own = self._task_owner(_string(call, "cursor"))
+        del call.params["cursor"]
+        if own:
+            call.params["cursor"] = Raw(_encode(own))
+        call.outward = self.plugins[plugin].outward
+        return plugin
+
+    def _task_owner(self, shown: str) -> tuple[str, str]:
+        """(plugin, the plugin's own id) of a task. Raises `NotFound`."""
+        plugin, own = tasks.own_id(shown) if self.alone is None else (self.alone, shown)
+        if plugin not in self.plugins or self.catalog.listing(plugin) is None:
+            raise NotFound(f"no plugin has a task {shown[:200]!r}", hint="Its plugin may have been taken away.")
+        return plugin, own
 
     def _prompt(self, call: Call) -> str:
         entry = self.catalog.prompt(_string(call, "name"))
@@ -266,8 +318,11 @@ class Router:
         return entry.plugin
 
     def _resource(self, call: Call) -> str:
-        plugin, own = self.catalog.resource(_string(call, "uri"))
+        shown = _string(call, "uri")
+        plugin, own = self.catalog.resource(shown)
         call.params["uri"] = Raw(_encode(own))
+        if own != shown:
+            call.outward = partial(contents_named, own, shown)
         return plugin
 
     def _reference(self, call: Call) -> str:
@@ -291,6 +346,11 @@ _ADDRESS = {
     "prompts/get": Router._prompt,  # pyright: ignore[reportPrivateUsage]
     "resources/read": Router._resource,  # pyright: ignore[reportPrivateUsage]
     "completion/complete": Router._reference,  # pyright: ignore[reportPrivateUsage]
+    "tasks/get": Router._task,  # pyright: ignore[reportPrivateUsage]
+    "tasks/result": Router._task,  # pyright: ignore[reportPrivateUsage]
+    "tasks/update": Router._task,  # pyright: ignore[reportPrivateUsage]
+    "tasks/cancel": Router._task,  # pyright: ignore[reportPrivateUsage]
+    "tasks/list": Router._tasks,  # pyright: ignore[reportPrivateUsage]
 }
 
 

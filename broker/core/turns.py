@@ -3,6 +3,7 @@
 Rule 1: a turn is handed over, never grabbed: who gives one back picks the next, so nobody overtakes.
 Rule 2: each caller has a line of its own and the lines are served in rotation; in a line, order of arrival.
 Rule 3: nobody passes while it is closed (no instance is ready).
+Rule 4: what is about a call that was answered already stands in no line; it counts as busy all the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Turns:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._busy = 0
+        self._busy = self._beside = 0
         self.taken = 0  # turns so far
         self._open = False
         self._quiet: asyncio.Event | None = None
@@ -28,7 +29,7 @@ class Turns:
 
     @property
     def busy(self) -> int:
-        return self._busy
+        return self._busy + self._beside
 
     def __len__(self) -> int:
         """How many wait."""
@@ -64,12 +65,20 @@ class Turns:
         self._busy -= 1
         if self._lines:
             self._hand_over()
-        elif self._quiet is not None and not self._busy:
-            self._quiet.set()
+        self._calm()
+
+    def begin_beside(self) -> None:
+        """Something is done that needs no turn."""
+        self._beside += 1
+        self.taken += 1
+
+    def end_beside(self) -> None:
+        self._beside -= 1
+        self._calm()
 
     async def quiet(self) -> None:
         """Return when nobody has a turn or waits for one."""
-        while self._busy or self._lines:
+        while self.busy or self._lines:
             self._quiet = asyncio.Event()
             await self._quiet.wait()
 
@@ -92,8 +101,7 @@ class Turns:
             for waiter in line:
                 if not waiter.done():
                     waiter.set_exception(error)
-        if self._quiet is not None and not self._busy:
-            self._quiet.set()
+        self._calm()
 
     def _hand_over(self) -> None:
         while self._open and self._busy < self._limit and self._lines:
@@ -113,5 +121,8 @@ class Turns:
             line.remove(waiter)
             if not line:
                 del self._lines[key]
-        if self._quiet is not None and not (self._busy or self._lines):
+        self._calm()
+
+    def _calm(self) -> None:
+        if self._quiet is not None and not (self.busy or self._lines):
             self._quiet.set()

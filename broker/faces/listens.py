@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec import Raw, Struct
 
-from broker.wire.eras import SUBSCRIPTION_ID, Members
+from broker.core.ports import Reply
+from broker.core.tasks import WATCHED
+from broker.wire.eras import SUBSCRIPTION_ID, Members, members
 from broker.wire.peer import Id
 
 _encode = msgspec.json.Encoder().encode
@@ -21,17 +23,17 @@ class Listen(Struct):
 
     id: Id
     kinds: set[str]
-    uris: list[str]
+    uris: list[str]  # and tasks, marked as such
     over: asyncio.Future[None]
 
     def acknowledgement(self, watched: Sequence[str]) -> bytes:
         """The first notice: the part of the request that is honoured."""
         honoured: dict[str, object] = {_FILTERS[kind]: True for kind in sorted(self.kinds)}
-        if watched:
-            honoured["resourceSubscriptions"] = list(watched)
+        parts = zip(("taskIds", "resourceSubscriptions"), _parted(watched), strict=True)
+        honoured |= {name: found for name, found in parts if found}
         return self.notice({"notifications": honoured})
 
-    def notice(self, params: dict[str, object]) -> bytes:
+    def notice(self, params: Mapping[str, object]) -> bytes:
         return _encode({**params, "_meta": {SUBSCRIPTION_ID: self.id}})
 
 
@@ -46,6 +48,7 @@ class Listens:
         uris: list[str] = []
         with contextlib.suppress(msgspec.MsgspecError):
             uris = msgspec.json.decode(notifications.get("resourceSubscriptions", Raw(b"[]")), type=list[str])
+            uris += [WATCHED + id for id in msgspec.json.decode(notifications.get("taskIds", b"[]"), type=list[str])]
         over = asyncio.get_running_loop().create_future()
         listen = self._open[id] = Listen(id, kinds, uris, over)
         return listen
@@ -68,3 +71,14 @@ class Listens:
 
     def updated(self, uri: str) -> Iterator[bytes]:
         return (listen.notice({"uri": uri}) for listen in list(self._open.values()) if uri in listen.uris)
+
+    def task(self, id: str, params: Reply) -> Iterator[bytes]:
+        """The params of a task's news, `id` marked as one, for each that wants it."""
+        news = members(params)
+        return (listen.notice(news) for listen in list(self._open.values()) if id in listen.uris)
+
+
+def _parted(watched: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The ids of tasks, and the URIs of resources."""
+    ids = [each.removeprefix(WATCHED) for each in watched if each.startswith(WATCHED)]
+    return ids, [each for each in watched if not each.startswith(WATCHED)]

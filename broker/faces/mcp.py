@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
 
 from broker import __version__
+from broker.core import tasks
+from broker.core.manifest import LEAST_RESULT
 from broker.core.ports import Call, Identity, Reply
 from broker.core.router import Router
 from broker.errors import (
@@ -33,12 +35,17 @@ from broker.errors import (
     UnsupportedVersion,
 )
 from broker.faces.listens import Listens
+from broker.faces.offers import offered
+from broker.faces.results import Results
 from broker.link import Link
 from broker.model import Era, Kind
 from broker.stream import Stream
-from broker.wire import eras
+from broker.wire import eras, narrow, questions
 from broker.wire.framing import Lines
 from broker.wire.peer import Asked, Peer, Told
+
+if TYPE_CHECKING:
+    from broker.faces.search import Search
 
 log = logging.getLogger("broker.mcp")
 
@@ -60,17 +67,6 @@ SERVER_INFO = Raw(
         }
     )
 )
-CAPABILITIES = Raw(
-    _encode(
-        {
-            "tools": {"listChanged": True},
-            "resources": {"listChanged": True, "subscribe": True},
-            "prompts": {"listChanged": True},
-            "completions": {},
-            "logging": {},
-        }
-    )
-)
 LISTS: dict[str, tuple[Kind, bytes]] = {
     "tools/list": ("tools", b"tools"),
     "resources/list": ("resources", b"resources"),
@@ -83,7 +79,13 @@ CHANGED: dict[Kind, str] = {
     "resources": "resources",
     "templates": "resources",
 }
-PUSHES = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
+PUSHES = {
+    **questions.NEEDS,
+    # A client's own tasks, by ids only their plugin knows. `tasks/list` would show them to every plugin.
+    "tasks/get": "tasks",
+    "tasks/result": "tasks",
+    "tasks/cancel": "tasks",
+}
 RESOURCE_NOT_FOUND = -32002  # MCP before 2026-07-28; then -32602
 _TOLD_TO_MODEL = (PluginFailed, TimedOut, Overloaded, FrameTooLarge, NotAnswered)
 
@@ -93,7 +95,16 @@ Answer = Reply | Coroutine[Any, Any, Reply]
 class Session:
     """One client on one stream. It is the `Face` the core knows that client by."""
 
-    def __init__(self, router: Router, stream: Stream, *, key: str, max_frame: int, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        router: Router,
+        stream: Stream,
+        *,
+        key: str,
+        max_frame: int,
+        on_end: Callable[[], None],
+        search: Search | None = None,
+    ) -> None:
         self._router, self._max_frame, self._on_end = router, max_frame, on_end
         self.key = key
         self.title = "a client"
@@ -103,6 +114,8 @@ class Session:
         self._opened = False  # `initialize` came
         self._initialized = False  # and the client said it is ready
         self._level: str | None = None
+        self._search, self._results = search, Results(max_frame)
+        self._small = min(LEAST_RESULT, max_frame)  # bytes that pass whatever anybody's limit is
         self._listens = Listens()
         self._subscribed: set[str] = set()
         self._shown: set[Kind] = set()
@@ -144,15 +157,20 @@ class Session:
     async def ask(self, method: str, params: Reply) -> Reply:
         if not self._opened:
             raise NoSuchMethod(f"a client of MCP 2026-07-28 cannot be asked {method} in the middle of a call")
-        if PUSHES.get(method, "") not in self.identity.capabilities:
-            raise NoSuchMethod(f"{self.title} did not declare that it answers {method}")
+        version, declared = _version(self.identity), self.identity.capabilities
+        refused = method in questions.NEEDS and questions.refused(version, declared, method, params)
+        if refused or PUSHES.get(method, "") not in declared:
+            what = questions.named(method, params)
+            raise NoSuchMethod(f"{self.title} did not declare that it answers {what}")
         if self.clogged:
             raise Overloaded(f"{self.title} does not read what it is sent")
         if len(memoryview(params)) > self._max_frame:
             raise FrameTooLarge(f"{method} has {len(memoryview(params))} bytes; the limit is {self._max_frame}")
+        params, back = questions.asked(version, method, params)
         id, waiter = self._link.ask(method, params)
         try:
-            return await waiter
+            answer = await waiter
+            return answer if back is None else back(answer)
         except asyncio.CancelledError:
             self._link.give_up(id)
             raise
@@ -165,6 +183,8 @@ class Session:
 
     def _tell_changes(self) -> None:
         kinds, self._changed, self._notice = self._changed, set(), None
+        if "tools" in kinds and self._search and not self._search.outdated(settled=self._router.all_known):
+            kinds -= {"tools"}
         shown = {CHANGED[kind] for kind in kinds & self._shown}
         for what in sorted({CHANGED[kind] for kind in kinds}):
             if self._initialized and what in shown:  # what was never asked for cannot be out of date
@@ -200,6 +220,10 @@ class Session:
         for params in self._listens.updated(uri):
             self._link.tell("notifications/resources/updated", params)
 
+    def task_changed(self, id: str, params: Reply) -> None:
+        for notice in self._listens.task(id, params):
+            self._link.tell(tasks.NEWS, notice)
+
     def logged(self, params: Reply) -> None:
         if not self._initialized:
             return
@@ -217,11 +241,15 @@ class Session:
         meta = _members(raw) if raw is not None else None
         identity = self._identify(asked.method, meta)
         if asked.method in CALLS:
+            if self._search is not None and asked.method == "tools/call" and self._search.serves(identity, params):
+                return self._searched(self._search, identity, params, meta)
             return self._call(identity, asked.method, params, meta)
         if asked.method in LISTS:
             return self._list(identity, asked.method, params)
+        if asked.method in tasks.METHODS[identity.era]:
+            return self._call(identity, asked.method, params, meta)
         handler = (MODERN if identity.era is Era.MODERN else LEGACY).get(asked.method)
-        if handler is not None:
+        if handler is not None and (asked.method != "tasks/list" or self._router.alone is None):
             return handler(self, asked, identity, params)
         if self._router.alone is not None:
             return self._call(identity, asked.method, params, meta)
@@ -237,6 +265,7 @@ class Session:
 
     def _ended(self) -> None:
         self._room.set()
+        self._results.close()
         self._router.leave(self)
         self._on_end()
 
@@ -261,20 +290,24 @@ class Session:
             call.token, call.log_level = meta.get("progressToken"), _text(meta, eras.LOG_LEVEL)
         if identity.era is Era.LEGACY:
             call.log_level = self._level
+        name, version = params.get("name"), _version(identity)
         _check_arguments(method, params)
         try:
+            if method == "resources/read" and (page := self._results.page(_text(params, "uri"), identity)) is not None:
+                return page
             if not self._router.all_known:
                 await self._router.learned_for(call)
             result = await self._router.call(call)
-            if len(memoryview(result)) > self._max_frame:
-                raise FrameTooLarge(
-                    f"the result of {method} has {len(memoryview(result))} bytes; the limit is {self._max_frame}"
-                )
-            return result
+            result = narrow.result(version, method, result, lambda: self._definition(name))
+            if len(memoryview(result)) <= self._small:
+                return result
+            return self._results.bounded(call, result, self._router.plugins.get(call.chain[-1]), _tool_failure)
         except NotFound as error:
             if method == "resources/read" and identity.era is Era.LEGACY:
                 raise RemoteError(RESOURCE_NOT_FOUND, str(error)) from None
             raise
+        except RemoteError as error:
+            raise narrow.error(version, error) from None
         except _TOLD_TO_MODEL as error:
             if method != "tools/call":
                 raise
@@ -282,6 +315,26 @@ class Session:
         finally:
             if self._progress and call.token is not None:
                 self._progress.pop(bytes(call.token), None)
+
+    def _definition(self, name: Raw | None) -> Raw | None:
+        """A tool as the catalog shows it, if it still does."""
+        try:
+            return self._router.catalog.tool(msgspec.json.decode(name or b'""', type=str)).raw
+        except (NotFound, msgspec.MsgspecError):
+            return None
+
+    async def _searched(
+        self, search: Search, identity: Identity, params: eras.Members, meta: eras.Members | None
+    ) -> Reply:
+        """One of the three tools that stand for all; the model is told what is wrong with its call of them."""
+        try:
+            if search.through(params):
+                return await self._call(identity, "tools/call", params, meta)
+            await self._router.learned(identity, self)
+            return await search.answer(params, identity.era)
+        except BadArguments as error:
+            error.hint = search.HINT
+            return _tool_failure(error, identity.era)
 
     def _list(self, identity: Identity, method: str, params: eras.Members) -> Answer:
         if self._router.unknown(identity, self):
@@ -295,13 +348,29 @@ class Session:
     def _list_now(self, identity: Identity, method: str, params: eras.Members) -> Reply:
         kind, member = LISTS[method]
         self._shown.add(kind)
-        page, following = self._router.catalog.page(kind, _text(params, "cursor"))
+        cursor = _text(params, "cursor")
+        if kind == "tools" and self._search is not None:
+            page, following = self._search.page(identity, cursor, settled=self._router.all_known)
+        else:
+            page, following = self._router.catalog.page(kind, cursor)
+        if kind == "tools":
+            page = narrow.tools(_version(identity), page)
         parts = [b'{"%b":%b' % (member, page)]
         if following is not None:
             parts.append(b',"nextCursor":%b' % _encode(following))
         if identity.era is Era.MODERN:
             parts.append(b',"resultType":"complete","ttlMs":0,"cacheScope":"private",%b' % self._stamp())
         return b"".join(parts) + b"}"
+
+    async def _list_tasks(self, asked: Asked, identity: Identity, params: eras.Members) -> Reply:
+        """The tasks of all plugins that tell theirs. One that was never met is not started for it."""
+        listings = {name: self._router.catalog.listing(name) for name in self._router.plugins}
+        names = [name for name, listing in listings.items() if listing is not None and tasks.lists_tasks(listing)]
+
+        def ask(cursor: str) -> Awaitable[Reply]:
+            return self._router.call(Call(self, identity, asked.method, {"cursor": Raw(_encode(cursor))}))
+
+        return await tasks.page(names, _text(params, "cursor"), ask)
 
     def _initialize(self, asked: Asked, identity: Identity, params: eras.Members) -> Answer:
         requested = _text(params, "protocolVersion") or ""
@@ -326,16 +395,20 @@ class Session:
         if self._router.alone is not None:
             return self._described_alone(head, identity, in_meta)
         self._router.unknown(identity, self)  # the client will ask for the lists next: begin now
-        return self._description(head, SERVER_INFO, CAPABILITIES, self._instructions(), in_meta)
+        return self._description(head, SERVER_INFO, self._offered(identity), self._instructions(identity), in_meta)
 
     async def _described_alone(self, head: dict[str, Any], identity: Identity, in_meta: bool) -> Reply:
         """A plugin that is passed through speaks for itself."""
         await self._router.learned(identity, self)
         listing = self._router.catalog.listing(self._router.alone or "")
         if listing is None:
-            return self._description(head, SERVER_INFO, CAPABILITIES, None, in_meta)
+            return self._description(head, SERVER_INFO, self._offered(identity), None, in_meta)
         capabilities = Raw(_encode(listing.capabilities))
         return self._description(head, listing.info, capabilities, listing.instructions, in_meta)
+
+    def _offered(self, identity: Identity) -> Raw:
+        found = (self._router.catalog.listing(name) for name in self._router.plugins)
+        return offered((each for each in found if each is not None), identity)
 
     def _description(
         self, head: dict[str, Any], info: Raw, capabilities: Raw, instructions: str | None, in_meta: bool
@@ -346,8 +419,9 @@ class Session:
             found["instructions"] = instructions
         return _encode(found)
 
-    def _instructions(self) -> str | None:
-        parts: list[str] = []
+    def _instructions(self, identity: Identity) -> str | None:
+        found = self._search.instructions(identity, self._router.plugins) if self._search is not None else None
+        parts = [found] if found else []
         for name, plugin in self._router.plugins.items():
             listing = self._router.catalog.listing(name)
             if listing is not None and listing.instructions:
@@ -384,6 +458,8 @@ class Session:
     async def _listen(self, asked: Asked, identity: Identity, params: eras.Members) -> Reply:
         """Stays open until the client cancels it or says nothing more; the notices go out meanwhile."""
         listen = self._listens.open(asked.id, _members(params.get("notifications", Raw(b"{}"))))
+        if any(uri.startswith(tasks.WATCHED) for uri in listen.uris):
+            tasks.check(identity, asked.method)
         watched: list[str] = []
         try:
             for uri in listen.uris:
@@ -422,6 +498,7 @@ LEGACY: dict[str, Handler] = {
     "logging/setLevel": Session._set_level,  # pyright: ignore[reportPrivateUsage]
     "resources/subscribe": Session._subscribe,  # pyright: ignore[reportPrivateUsage]
     "resources/unsubscribe": Session._unsubscribe,  # pyright: ignore[reportPrivateUsage]
+    "tasks/list": Session._list_tasks,  # pyright: ignore[reportPrivateUsage]
 }
 MODERN: dict[str, Handler] = {
     "server/discover": Session._discover,  # pyright: ignore[reportPrivateUsage]
@@ -440,6 +517,11 @@ def _modern_identity(method: str, meta: eras.Members) -> Identity:
         raise BadArguments(f"{method} needs {eras.CLIENT_CAPABILITIES} in `_meta`")
     info = meta.get(eras.CLIENT_INFO, Identity().info)
     return Identity(Era.MODERN, version, Raw(bytes(info)), _members(capabilities))
+
+
+def _version(identity: Identity) -> str:
+    """The version a client speaks; one that never said is taken for new."""
+    return identity.version or eras.LATEST_LEGACY
 
 
 def _members(value: Raw) -> eras.Members:

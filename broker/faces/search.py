@@ -19,9 +19,9 @@ from msgspec import Raw, Struct
 
 from broker.core.catalog import Catalog, Entry, allowed, page_of, paged
 from broker.core.ports import Identity
-from broker.core.ranking import Ranking
+from broker.core.ranking import Field, Ranking
 from broker.errors import BadArguments
-from broker.model import Settings, Surface
+from broker.model import Era, Settings, Surface
 from broker.wire.eras import Members, members
 
 FEW = 12  # tools; fewer are shown as they are: three more and a search cost a model more than they save
@@ -30,9 +30,9 @@ MOST = 50
 NEAR = 1 / 3  # of the best score, from which other plugins' tools come before more of one plugin's
 LINE = 200  # characters of a description in a result
 HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
-# Of name, title, first sentence, the rest of the description, arguments. Measured on 142 tools of 12 real servers.
-WEIGHTS = (3.0, 3.0, 2.0, 0.7, 0.3)
-CHUNK = 50  # tools taken into the index before others have their turn
+# Name, title, first sentence, the rest of the description, arguments. Measured on 142 tools of 12 real servers.
+FIELDS = (Field(3, 4), Field(3, 3), Field(2, 8), Field(0.7, 25), Field(0.3, 40))
+CHUNK = 25  # tools taken into the index before others have their turn
 
 SEARCH, DESCRIBE, CALL = "search_tools", "describe_tool", "call_tool"
 _LOOKS = {"readOnlyHint": True, "destructiveHint": False, "idempotentHint": True, "openWorldHint": False}
@@ -93,7 +93,6 @@ THREE = [
         },
     )
 ]
-WAY_OUT = f"Take a name from {SEARCH}, and the arguments from {DESCRIBE}."
 
 
 class ToolIndex:
@@ -103,7 +102,7 @@ class ToolIndex:
         self.catalog = catalog
         self._edition = -1
         self._entries: list[Entry] = []
-        self._ranking = Ranking(WEIGHTS)
+        self._ranking = Ranking(FIELDS)
         self._making = asyncio.Lock()
 
     async def find(self, query: str, limit: int) -> tuple[list[Entry], int]:
@@ -118,7 +117,7 @@ class ToolIndex:
         return [entries[at] for at in best][:limit], max(len(ranked), len(exact))
 
     async def _make(self) -> None:
-        edition, entries, ranking = self.catalog.edition, list(self.catalog.entries("tools")), Ranking(WEIGHTS)
+        edition, entries, ranking = self.catalog.edition, list(self.catalog.entries("tools")), Ranking(FIELDS)
         for at, entry in enumerate(entries):
             ranking.add(_fields(entry))
             if at % CHUNK == CHUNK - 1:
@@ -128,6 +127,8 @@ class ToolIndex:
 
 class Search:
     """What one client sees of the tools, and what the three answer it."""
+
+    HINT = f"Take a name from {SEARCH}, and the arguments from {DESCRIBE}."
 
     def __init__(self, index: ToolIndex, settings: Settings) -> None:
         self._index, self._catalog, self._settings = index, index.catalog, settings
@@ -163,22 +164,27 @@ class Search:
         if _string(params, "name") != CALL:
             return False
         given = _arguments(params)
-        name = _string(given, "name")
-        if not name or (strange := given.keys() - {"name", "arguments"}):
-            wrong = f"not {', '.join(sorted(strange))[:LINE]}" if name else "and `name` is missing"
-            raise BadArguments(f"{CALL} takes `name` and `arguments`, {wrong}")
+        if not _string(given, "name"):
+            raise BadArguments(f"{CALL} needs the `name` of a tool")
+        if strange := given.keys() - {"name", "arguments"}:  # to call without them would be another call
+            names = ", ".join(sorted(strange))[:LINE]
+            raise BadArguments(f"{CALL} takes `name` and `arguments`; the tool's own ({names}) go into `arguments`")
         params["name"], params["arguments"] = given["name"], given.get("arguments", Raw(b"{}"))
         return True
 
-    async def answer(self, params: Members) -> str:
-        """What `search_tools` or `describe_tool` say. Raises `BadArguments`, `NotFound`."""
+    async def answer(self, params: Members, era: Era) -> bytes:
+        """The result of `search_tools` or `describe_tool`. Raises `BadArguments`, `NotFound`."""
         given = _arguments(params)
-        if _string(params, "name") == DESCRIBE:
-            return bytes(self._catalog.tool(_string(given, "name") or "").raw).decode()
+        described = _string(params, "name") == DESCRIBE
+        said = bytes(self._catalog.tool(_string(given, "name") or "").raw) if described else await self._found(given)
+        result: dict[str, Any] = {"content": [{"type": "text", "text": said.decode()}]}
+        return _encode(result if era is Era.LEGACY else {**result, "resultType": "complete"})
+
+    async def _found(self, given: Members) -> bytes:
         asked = _question(given)
         found, matching = await self._index.find(asked.query, min(max(1, asked.limit), MOST))
         tools: Any = [_summary(entry) for entry in found]
-        return _encode({"tools": tools, "matching": matching, "of": len(list(self._catalog.entries("tools")))}).decode()
+        return _encode({"tools": tools, "matching": matching, "of": len(list(self._catalog.entries("tools")))})
 
     def _pages(self, surface: Surface, settled: bool) -> list[bytes]:
         entries = list(self._catalog.entries("tools"))
@@ -247,7 +253,7 @@ def _summary(entry: Entry) -> dict[str, Any]:
 
 
 def _fields(entry: Entry) -> Sequence[str]:
-    """A tool's texts, in the order of `WEIGHTS`."""
+    """A tool's texts, in the order of `FIELDS`."""
     held = msgspec.json.decode(entry.raw)
     description = _said(held, "description").strip()
     first = description.partition("\n")[0].partition(". ")[0]

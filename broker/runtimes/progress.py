@@ -101,4 +101,6 @@ class Progress:
         if course.call.token is None:
             return  # its request was answered with questions, and is not made again yet
         found["progressToken"] = course.call.token
-        course.call.caller.tell("notifications/progress", _encode(found))
+        said = _encode(found)
+        outward = course.call.outward
+        course.call.caller.tell("notifications/progress", said if outward is None else outward(said))

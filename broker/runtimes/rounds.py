@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from msgspec import Raw, Struct
@@ -24,13 +24,15 @@ QUESTIONS = 32  # in one round
 _encode = msgspec.json.Encoder().encode
 
 
-class _Question(Struct):
+class Question(Struct):
+    """A request to the client, in a server's result."""
+
     method: str
     params: Raw = Raw(b"{}")
 
 
 class _Asked(Struct, rename="camel"):
-    input_requests: dict[str, _Question] = {}
+    input_requests: dict[str, Question] = {}
     request_state: Raw = Raw(b"")
 
 
@@ -42,7 +44,7 @@ async def settled(
         if not eras.asks(result):
             return result
         asked = _read(plugin, result)
-        answers = await _answers(plugin, call, host, asked)
+        answers = await answered(plugin, call, host, asked.input_requests)
         members = {**call.params, **({"inputResponses": Raw(_encode(answers))} if answers else {})}
         if bytes(asked.request_state):
             members["requestState"] = Raw(bytes(asked.request_state))
@@ -62,11 +64,12 @@ def _read(plugin: str, result: Reply) -> _Asked:
     return asked
 
 
-async def _answers(plugin: str, call: Call, host: Host, asked: _Asked) -> dict[str, Reply]:
-    if not asked.input_requests:
+async def answered(plugin: str, call: Call, host: Host, questions: Mapping[str, Question]) -> dict[str, Reply]:
+    """What the client answers to each of `questions`; without any, a pause. Raises `NotAnswered`."""
+    if not questions:
         await asyncio.sleep(PACE)
         return {}
-    tasks = {key: asyncio.ensure_future(_ask(call, host, each)) for key, each in asked.input_requests.items()}
+    tasks = {key: asyncio.ensure_future(_ask(call, host, each)) for key, each in questions.items()}
     try:
         await asyncio.gather(*tasks.values())
     except (NoSuchMethod, RemoteError) as why:
@@ -77,9 +80,11 @@ async def _answers(plugin: str, call: Call, host: Host, asked: _Asked) -> dict[s
     return {key: Raw(bytes(task.result())) for key, task in tasks.items()}
 
 
-async def _ask(call: Call, host: Host, question: _Question) -> Reply:
+async def _ask(call: Call, host: Host, question: Question) -> Reply:
     params = eras.members(question.params)
     if question.method == "elicitation/create" and params.get("mode") == Raw(b'"url"'):
         params["elicitationId"] = Raw(_encode(str(uuid.uuid4())))
-    params.pop("_meta", None)
+    meta = eras.legacy_meta(eras.members(params.pop("_meta"))) if "_meta" in params else None
+    if meta is not None:
+        params["_meta"] = Raw(_encode(meta))
     return await host.ask([call], question.method, _encode(params))

@@ -18,6 +18,7 @@ from msgspec import Raw
 
 from broker.confine.condition import suspended
 from broker.confine.tree import GRACE, Child, describe_exit
+from broker.core import tasks
 from broker.core.ports import Call, Host, Lost, Reply, Unsent
 from broker.errors import (
     BrokerError,
@@ -34,6 +35,7 @@ from broker.runtimes.lists import LISTS, listed
 from broker.runtimes.plugin_log import PluginLog
 from broker.runtimes.progress import Progress
 from broker.runtimes.rounds import settled
+from broker.runtimes.tasks import Tasks, finished
 from broker.stream import FdStream
 from broker.wire import eras
 from broker.wire.framing import LARGE, Lines
@@ -74,6 +76,7 @@ class Upstream:
         self.meta: eras.Members | None = None  # the envelope of our own requests, in the modern era
         self._calls: dict[int, Call] = {}
         self._progress = Progress()
+        self._tasks = Tasks(self._progress)
         self._conduct = Conduct(self._misbehaved)
         self._deaf = 0  # requests of its since it last read all we wrote
         self._watches: dict[str, int] = {}
@@ -103,28 +106,35 @@ class Upstream:
 
     async def call(self, call: Call) -> Reply:
         """Run one call; the result is in the era of its caller."""
-        result = await self._exchange(call, call.params)
+        if call.as_task and self.era is Era.LEGACY:
+            result = await self._tasks.run(call, self._host, self._exchange, self._forsake)
+        else:
+            result = await self._exchange(call, call.params)
         if self.era is not call.identity.era:
-            if self.era is Era.MODERN and eras.asks(result):
+            if self.era is Era.MODERN:
                 result = await settled(self.spec.name, call, self._host, result, self._exchange)
+                result = await finished(self.spec.name, call, self._host, result, self._exchange, self._forsake)
             return self._converted(call, result)
         if memoryview(result)[0] != _BRACE:
             raise self._no_object(call)
         return result
 
-    async def _exchange(self, call: Call, params: eras.Members) -> Reply:
-        """One request with these params, and what the server answers."""
+    async def _exchange(self, call: Call, params: eras.Members, method: str = "") -> Reply:
+        """One request with these params, and what the server answers; `method`, if it is not that of the call."""
         while self.link.unsent > MAX_UNREAD and self.link.open:
             self._room.clear()
             await self._room.wait()
-        token = self._progress.begin(call) if call.token is not None else 0
+        token = self._progress.begin(call) if call.token is not None and not method else 0
         try:
-            id, waiter = self.link.ask(call.method, self._params(call, params, token))
+            id, waiter = self.link.ask(method or call.method, self._params(call, params, token))
         except Closed:
             raise Unsent from None
         self._calls[id] = call
         try:
-            return await waiter
+            result = await waiter
+            if "task" in params or "taskId" in params or call.outward is not None:
+                token = self._tasks.answered(call, params, result, token)
+            return result
         except asyncio.CancelledError:
             self._progress.hush(token)
             self.link.give_up(id, "timed out" if call.late else "the client cancelled")
@@ -174,6 +184,10 @@ class Upstream:
         return self.link.received
 
     @property
+    def working(self) -> bool:
+        return self._tasks.working
+
+    @property
     def pid(self) -> int:
         return self.child.pid
 
@@ -217,6 +231,8 @@ class Upstream:
         """Have its updates of `uri` sent to the host."""
         if self.era is Era.LEGACY:
             await self.request("resources/subscribe", {"uri": Raw(_encode(uri))})
+        elif uri.startswith(tasks.WATCHED):
+            self._watches[uri] = self._listen({"taskIds": [uri.removeprefix(tasks.WATCHED)]})
         else:
             self._watches[uri] = self._listen({"resourceSubscriptions": [uri]})
 
@@ -299,10 +315,15 @@ class Upstream:
                 meta = eras.legacy_meta(meta)
                 params = {key: value for key, value in params.items() if key not in _ROUND}
             else:
-                identity = call.identity
-                meta = eras.modern_meta(meta, identity.info, identity.capabilities, call.log_level)
+                params = {key: value for key, value in params.items() if key != "task"}
+                identity, capabilities = call.identity, call.identity.capabilities
+                if tasks.makes_tasks(self.listing):  # what becomes of them is our affair
+                    capabilities = tasks.declared(capabilities)
+                meta = eras.modern_meta(meta, identity.info, capabilities, call.log_level)
         if token:
             meta = {**(meta or {}), "progressToken": Raw(b"%d" % token)}
+        elif meta is not None and "progressToken" in meta:  # its call has asked already
+            meta = {key: value for key, value in meta.items() if key != "progressToken"}
         return _joined(params if meta is None else {**params, "_meta": Raw(_encode(meta))})
 
     def _refused(self, call: Call, error: RemoteError) -> bytes:
@@ -316,13 +337,23 @@ class Upstream:
             raise eras.modern_error(error) from None
         return asked
 
+    def _forsake(self, task: eras.Members) -> None:
+        """Nobody waits for this task any more."""
+        if self.link.open:
+            params = task if self.meta is None else {**task, "_meta": tasks.declared_in(self.meta)}
+            self.link.ask("tasks/cancel", _encode(params))
+
     def _listen(self, notifications: dict[str, Any]) -> int:
         assert self.meta is not None
-        params = {"notifications": notifications, "_meta": self.meta}
+        meta = tasks.declared_in(self.meta) if "taskIds" in notifications else self.meta
+        params = {"notifications": notifications, "_meta": meta}
         return self.link.ask("subscriptions/listen", _encode(params))[0]
 
-    def _current(self) -> list[Call] | None:
+    def _current(self, params: Raw) -> list[Call] | None:
         """The calls that what is pushed now may belong to; None if they are not all one caller's."""
+        begun = self._tasks.whose(params)
+        if begun is not None:
+            return [begun]
         calls = list(self._calls.values())
         return calls if all(call.caller is calls[0].caller for call in calls) else None
 
@@ -335,7 +366,7 @@ class Upstream:
         if self.era is Era.MODERN:
             self._conduct.stray()
             raise NoSuchMethod("MCP 2026-07-28 has no requests from a server")
-        calls = self._current()
+        calls = self._current(asked.params)
         if calls is None:
             raise NoSuchMethod("several clients have calls in work here, and nobody can tell whose question this is")
         return self._host.ask(calls, asked.method, Raw(bytes(asked.params)))
@@ -359,15 +390,25 @@ class Upstream:
             self._host.updated(msgspec.json.decode(told.params, type=_Updated).uri)
         elif told.method == "notifications/message":
             self._logged(told)
+        elif told.method == tasks.STATUS:
+            self._task_told(told)
         elif told.method != "notifications/subscriptions/acknowledged":
-            if not self._calls:
+            if not self._calls and told.method != tasks.NEWS:
                 self._conduct.stray()
-            calls = self._current()
+            calls = self._current(told.params)
             if calls is not None:
                 self._host.told(calls, told.method, told.params)
 
+    def _task_told(self, told: Told) -> None:
+        calls = self._current(told.params)
+        begun = self._tasks.changed(told.params)
+        if begun is not None:
+            self._host.progressed(begun)
+        if calls is not None and (begun is None or not begun.as_task):
+            self._host.told(calls, told.method, told.params)
+
     def _logged(self, told: Told) -> None:
-        calls = self._current()
+        calls = self._current(told.params)
         if calls is None:
             return  # nobody can tell whose it is, and it may hold what another client must not see
         if not calls:

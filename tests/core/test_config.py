@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from broker.core.config import load
 from broker.core.mcpservers import slug
-from broker.model import Settings, Spec
+from broker.model import Settings, Spec, Surface
 
 HOME = "/home/ada"
 ENV = {"HOME": HOME, "TOKEN": "s3cret"}
@@ -156,6 +156,40 @@ def test_a_timeout_above_the_cap_lifts_the_cap(house: House) -> None:
 def test_the_top_of_the_file_tunes_the_broker(house: House) -> None:
     settings = house.load('max_frame = "1MiB"\nconcurrency = 4\n')
     assert (settings.max_frame, settings.concurrency, settings.problems) == (1 << 20, 4, [])
+
+
+def test_what_clients_are_shown_is_read_for_all_and_for_each(house: House) -> None:
+    text = 'expose = "search"\nalways = ["git__*"]\n[clients."Claude*"]\nexpose = "all"\n[clients.x]\nalways = []\n'
+    settings = house.load(text)
+    assert settings.problems == []
+    assert settings.surface == Surface(expose="search", always=("git__*",))
+    assert settings.clients == {"Claude*": Surface(expose="all"), "x": Surface(always=())}
+    assert list(settings.clients) == ["Claude*", "x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('expose = "searching"\n', '"all", "search"'),
+        ("always = 1\n", "`always` must be a list"),
+        ("clients = 1\n", "[clients.NAME]"),
+        ('[clients.a]\nexpoze = "all"\n', "did you mean `expose`"),
+        ("[clients]\na = 1\n", "`clients.a`"),
+    ],
+)
+def test_a_mistake_about_clients_costs_only_itself(house: House, text: str, said: str) -> None:
+    settings = house.load(text + '[clients.b]\nexpose = "search"\n' * ("clients" not in text))
+    assert said in complaint(settings)
+    assert "clients" in text or settings.clients == {"b": Surface(expose="search")}
+
+
+def test_a_cap_on_results_is_a_size_with_a_least(house: House) -> None:
+    text = '[servers.a]\ncommand = "x"\nmax_result = "256KiB"\n' + house.plugin("todos")
+    specs = house.load(text.replace('path = "', 'max_result = 20000\npath = "')).plugins
+    assert sorted((spec.name, spec.max_result) for spec in specs) == [("a", 256 << 10), ("todos", 20000)]
+    for wrong in ('"15KiB"', "0", '"much"'):
+        settings = house.load(f'[servers.a]\ncommand = "x"\nmax_result = {wrong}\n')
+        assert "`max_result`" in complaint(settings) and settings.plugins == []
 
 
 def test_an_unknown_key_names_the_line_and_the_nearest_key(house: House) -> None:

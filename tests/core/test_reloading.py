@@ -193,6 +193,8 @@ class TestWhat:
         assert "`max_frame` holds from the next start" in caplog.text
         await desk.names()
         assert caplog.text.count("max_frame") == 1
+        await desk.names('expose = "search"\n[clients.x]\nalways = ["*"]\n' + ONE)
+        assert "`expose` holds from" in caplog.text and "`clients` holds from" in caplog.text
 
     async def test_settings_that_are_the_same_are_applied_as_the_same(self, desk: Desk) -> None:
         before = desk.core.read().plugins

@@ -2,6 +2,7 @@
 
 Rule 1: every wait is for something that is said, and ends after `BOUND` seconds.
 Rule 2: leaving `opened` closes the broker's stdin, and it must be gone in time with everything it started.
+Rule 3: then every message it wrote is judged; a test whose server or client writes garbage says `judged = False`.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from tests import oracle, parsing
 from tests.servers import VENV, scripted
 
 Json = dict[str, Any]
@@ -83,6 +85,10 @@ class Line:
         self.era = era
         self.capabilities = capabilities
         self.said: list[Json] = []  # all it ever said, in order
+        self.frames: list[bytes] = []  # the same, as it came
+        self.conversation: list[oracle.Said] = []  # both sides
+        self._begun = b""  # of a line of ours
+        self.judged = True  # at the end of the test, by the schemas of our version
         self._errors = errors
         self._last_id = 0
         self._news = asyncio.Event()
@@ -109,6 +115,9 @@ class Line:
 
     def write_bytes(self, data: bytes) -> None:
         assert self.process.stdin is not None
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        for message in _readable(lines):
+            self.conversation.append(("client", message))
         self.process.stdin.write(data)
 
     def request(self, method: str, params: Json | None = None, *, id: Any = None, meta: Json | None = None) -> Json:
@@ -238,10 +247,20 @@ class Line:
         assert self.process.stdout is not None
         try:
             async for line in self.process.stdout:
-                self.said.append(json.loads(line))
+                message = json.loads(line)
+                self.said.append(message)
+                self.frames.append(line)
+                self.conversation.append(("broker", message))
                 self._news.set()
         finally:
             self._news.set()
+
+
+def _readable(lines: list[bytes]) -> Iterator[Any]:
+    """The messages in what a client wrote; it may write anything."""
+    for line in lines:
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def same_id(one: Any, other: Any) -> bool:
@@ -273,6 +292,9 @@ async def spoken(
             below = line.processes()
             assert await line.leave() == 0
             assert not await survivors(below)
+        parsing.keep(line.frames)
+        if line.judged:
+            oracle.check(line.conversation)
     finally:
         if process.returncode is None:
             for left in (*line.processes(), process):  # a test that failed leaves nobody behind either

@@ -21,12 +21,12 @@ Json = dict[str, Any]
 class Client:
     """What a client writes and reads, as JSON."""
 
-    def __init__(self, house: House, key: str = "client", max_frame: int = 8 << 20) -> None:
+    def __init__(self, house: House, key: str = "client", max_frame: int = 8 << 20, **more: Any) -> None:
         self.stream, far = MemoryStream.pair()
         self.got: list[Json] = []
         self.arrived = asyncio.Event()
         self.ended = asyncio.Event()
-        self.session = Session(house.router, far, key=key, max_frame=max_frame, on_end=self.ended.set)
+        self.session = Session(house.router, far, key=key, max_frame=max_frame, on_end=self.ended.set, **more)
         self.session.start()
         self.stream.start(self._read, lambda: None)
         self._last = 0

@@ -25,7 +25,9 @@ from tests.soak.client import Client
 
 CALLERS = 8  # loops of calls at once
 KILL, RELOAD, VISIT, SAMPLE = 5.0, 60.0, 15.0, 10.0  # seconds between two of each
-SERVERS = {"legacy": (), "dual": ("--era", "dual"), "modern": ("--era", "modern"), "deaf": ("--ignore-eof",)}
+COPIES = 5  # of each; a plugin killed more often than 5 times in 3 minutes would be left alone
+FLAGS = {"legacy": (), "dual": ("--era", "dual"), "modern": ("--era", "modern"), "deaf": ("--ignore-eof",)}
+SERVERS = {f"{name}-{number}": flags for name, flags in FLAGS.items() for number in range(COPIES)}
 
 
 class Soak:
