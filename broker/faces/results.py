@@ -309,7 +309,7 @@ def _part(block: Raw) -> Part:
     value = inner[member]
     if len(memoryview(block)) - len(memoryview(value)) > BESIDE:
         raise KeyError(kind)
-    about = {name: held[name] for name in ("annotations", "_meta") if name in held}  # not the whole frame
+    about = {name: Raw(bytes(held[name])) for name in ("annotations", "_meta") if name in held}  # not the whole frame
     what = _short(_text(inner["uri"])) if kind == "resource" else kind
     mime = _text(inner.get("mimeType", b'""'))
     if member == "text":

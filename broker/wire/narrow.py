@@ -25,7 +25,7 @@ PAGES_SINCE = "2025-11-25"  # that a person must visit
 AUDIO_URI = "urn:broker:audio"
 _ONLY_MODERN = (-32020, -32021, -32022)
 _LATE = ((b'"audio"', AUDIO_SINCE), (b'"resource_link"', LINKS_SINCE))
-_STRUCTURED = b'"structuredContent"'
+_STRUCTURED, _OUTPUT = b'"structuredContent"', b'"outputSchema"'
 _NO_OBJECT = re.compile(rb'"structuredContent"\s*:\s*[^\s{]')
 _SAME = {b"true": Raw(b"{}"), b"false": Raw(b'{"not":{}}')}  # as a schema, and as the object that means the same
 _UNREADABLE = (msgspec.MsgspecError, RecursionError)  # the second: nested deeper than any schema is
@@ -36,7 +36,7 @@ _string = msgspec.json.Decoder(str).decode
 
 def result(version: str, method: str, found: bytes | Raw, shown: Callable[[], Raw | None]) -> bytes | Raw:
     """A result for a client of `version`; `shown` finds the definition of the tool that gave it, in any era's form."""
-    if method == "tools/call":
+    if method == "tools/call" and (version < LATEST_MODERN or is_wrapped(_schema(shown()))):
         return _called(version, found, shown)
     if method == "prompts/get" and _late(version, found):
         return _prompted(version, found)
@@ -129,7 +129,7 @@ def _prompted(version: str, found: bytes | Raw) -> bytes | Raw:
 
 def _late(version: str, found: bytes | Raw) -> bool:
     """Whether there may be a block in it that `version` does not have."""
-    return any(version < since and word in bytes(found) for word, since in _LATE)
+    return version < LINKS_SINCE and any(version < since and word in bytes(found) for word, since in _LATE)
 
 
 def _block(version: str, block: Raw) -> Raw:
@@ -215,7 +215,7 @@ def _described(schema: Raw | None) -> Raw | None:
 
 def _schema(definition: Raw | None) -> Any:
     """A tool's output schema, if it has one."""
-    if definition is None or b'"outputSchema"' not in bytes(definition):
+    if definition is None or _OUTPUT not in bytes(definition):
         return None
     try:
         return msgspec.json.decode(members(definition)["outputSchema"])
