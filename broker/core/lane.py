@@ -323,6 +323,8 @@ class Lane(Host):
     async def _wait(self, call: Call) -> None:
         if self.instance is None:
             self._start_soon(call.identity, call.caller)
+            if (delay := self.plugin.delay()) is not None:
+                raise delay
             await self.turns.take(call.caller.key)
             return
         since = asyncio.get_running_loop().time()
@@ -426,6 +428,8 @@ class Lane(Host):
         wanted = len(self.turns) or self._watched or (again and not self._draining)
         if wanted and not self._stopped and self.starting is None:
             self._start_soon(self._identity, self._opener)
+            if (delay := self.plugin.delay()) is not None:
+                self.turns.fail(delay)
 
     def _let_go(self) -> Instance | None:
         instance, self.instance = self.instance, None

@@ -29,6 +29,8 @@ from broker.model import Era, Kind, Listing, Spec
 
 log = logging.getLogger("broker.plugins")
 
+HOLD = 2.0  # seconds a call waits for a plugin that is started again; if it takes longer, its caller is told at once
+
 
 class House(Protocol):
     """What a plugin tells the rest of the core."""
@@ -191,6 +193,16 @@ class Plugin:
         else:
             return None
         return PluginUnavailable(f"{name} {what}{self._why()}", hint=hint, facts=self._facts(now))
+
+    def delay(self) -> PluginUnavailable | None:
+        """Why a call must not wait for the next start, though there will be one: it is too far away."""
+        name, now = self.spec.name, asyncio.get_running_loop().time()
+        pause = self.life.pause(now)
+        if pause <= HOLD:
+            return None
+        hint = f"Call again then; `broker restart {name}` starts it now."
+        what = f"{name} ended and is started again in {pause:.0f} s{self._why()}"
+        return PluginUnavailable(what, hint=hint, facts=self._facts(now))
 
     def _why(self) -> str:
         return f"; it failed last with: {self.failure}" if self.failure is not None else ""

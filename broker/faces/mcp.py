@@ -353,8 +353,7 @@ class Session:
             page, following = self._search.page(identity, cursor, settled=self._router.all_known)
         else:
             page, following = self._router.catalog.page(kind, cursor)
-        if kind == "tools":
-            page = narrow.tools(_version(identity), page)
+        page = narrow.definitions(_version(identity), method, page)
         parts = [b'{"%b":%b' % (member, page)]
         if following is not None:
             parts.append(b',"nextCursor":%b' % _encode(following))

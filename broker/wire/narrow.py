@@ -28,6 +28,21 @@ _LATE = ((b'"audio"', AUDIO_SINCE), (b'"resource_link"', LINKS_SINCE))
 _STRUCTURED, _OUTPUT = b'"structuredContent"', b'"outputSchema"'
 _NO_OBJECT = re.compile(rb'"structuredContent"\s*:\s*[^\s{]')
 _SAME = {b"true": Raw(b"{}"), b"false": Raw(b'{"not":{}}')}  # as a schema, and as the object that means the same
+_OBJECT = b'{"type":"object"}'
+_OPTIONAL = frozenset(
+    (
+        "title",
+        "description",
+        "icons",
+        "annotations",
+        "_meta",
+        "outputSchema",
+        "execution",
+        "mimeType",
+        "size",
+        "arguments",
+    )
+)
 _UNREADABLE = (msgspec.MsgspecError, RecursionError)  # the second: nested deeper than any schema is
 _encode = msgspec.json.Encoder().encode
 _list = msgspec.json.Decoder(list[Raw]).decode
@@ -44,12 +59,12 @@ def result(version: str, method: str, found: bytes | Raw, shown: Callable[[], Ra
 
 
 @lru_cache(maxsize=8)  # pages of the catalog, which are the same for every client of a version
-def tools(version: str, page: bytes) -> bytes:
-    """A page of tools, as a JSON array, for a client of `version`."""
-    if version >= LATEST_MODERN and b'"execution"' not in page:
+def definitions(version: str, method: str, page: bytes) -> bytes:
+    """A page of a list, as a JSON array, for a client of `version`. For one fault some refuse the whole list."""
+    if method != "tools/list" and b"null" not in page:
         return page
     before = _list(page)
-    after = [_tool(version, definition) for definition in before]
+    after = [_definition(version, method, definition) for definition in before]
     changed = any(one is not other for one, other in zip(before, after, strict=True))
     return b"[%b]" % b",".join(memoryview(each) for each in after) if changed else page
 
@@ -168,49 +183,47 @@ def _kind(block: Members) -> str:
     return _string(block.get("type", b'""'))
 
 
-# tools
+# definitions
 
 
-def _tool(version: str, definition: Raw) -> Raw:
+def _definition(version: str, method: str, definition: Raw) -> Raw:
     try:
-        held = members(definition)
-        if not (_modern(held) if version >= LATEST_MODERN else _legacy(version, held)):
-            return definition
+        held = {name: value for name, value in members(definition).items() if not _absent(name, value)}
+        if method == "tools/list":
+            _tool(version, held)
+        return definition if held == members(definition) else Raw(_encode(held))
     except _UNREADABLE:
         return definition
-    return Raw(_encode(held))
 
 
-def _modern(held: Members) -> bool:
-    """How the tasks of 2025-11-25 are run is nothing to a client of another version."""
-    return held.pop("execution", None) is not None
+def _absent(name: str, value: Raw) -> bool:
+    """Whether a member says that there is none: many write null for that, which no version has."""
+    return name in _OPTIONAL and bytes(value) == b"null"
 
 
-def _legacy(version: str, held: Members) -> bool:
-    given = _described(held.get("inputSchema"))
-    if given is not None:
-        held["inputSchema"] = given
-    if "outputSchema" not in held:
-        return given is not None
-    if version < OUTPUTS_SINCE:
-        del held["outputSchema"]
-        return True
-    schema = msgspec.json.decode(held["outputSchema"])
-    if is_object(schema):
-        return given is not None
-    held["outputSchema"] = Raw(_encode(wrapped_schema(schema)))
-    return True
+def _tool(version: str, held: Members) -> None:
+    held["inputSchema"] = _arguments(version, held.get("inputSchema", Raw(b"{}")))
+    if version >= LATEST_MODERN:
+        held.pop("execution", None)  # how the tasks of 2025-11-25 are run
+    elif version < OUTPUTS_SINCE:
+        held.pop("outputSchema", None)
+    elif "outputSchema" in held:
+        schema = msgspec.json.decode(held["outputSchema"])
+        if not is_object(schema):
+            held["outputSchema"] = Raw(_encode(wrapped_schema(schema)))
 
 
-def _described(schema: Raw | None) -> Raw | None:
-    """An input schema whose arguments all are described by objects; None when they are."""
-    if schema is None:
-        return None
+def _arguments(version: str, schema: Raw) -> Raw:
+    """An input schema as every version has it: of an object; before 2026-07-28 each argument is described by one."""
+    if memoryview(schema)[0] != ord("{"):
+        return Raw(_OBJECT)
     held = members(schema)
-    named = members(held.get("properties", b"{}"))
-    if not any(bytes(each) in _SAME for each in named.values()):
-        return None
-    return Raw(_encode({**held, "properties": {name: _SAME.get(bytes(each), each) for name, each in named.items()}}))
+    changed = {"type": Raw(b'"object"')} if held.get("type") != Raw(b'"object"') else {}
+    named = members(held.get("properties", b"{}")) if version < LATEST_MODERN else {}
+    if any(bytes(each) in _SAME for each in named.values()):
+        described = {name: _SAME.get(bytes(each), each) for name, each in named.items()}
+        changed["properties"] = Raw(_encode(described))
+    return Raw(_encode({**held, **changed})) if changed else schema
 
 
 def _schema(definition: Raw | None) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from broker.core.life import OPEN
+from broker.core.life import OPEN, Life
 from broker.core.starts import AGAIN, Starts
 from broker.core.status import State, Status
 from broker.core.vigil import MISSES, PROBE, SILENCE, TICK
@@ -162,6 +162,28 @@ class TestCrash:
             assert status(house).state is State.HALF_OPEN
             await house.call(face, "notes__echo")
             assert status(house).state is State.READY
+
+        travel(story())
+
+    def test_a_call_waits_for_a_short_pause_and_is_told_of_a_long_one_at_once(self) -> None:
+        async def story() -> None:
+            house, face = await started()
+            plugin = house.router.plugins["notes"]
+            plugin.life = Life(spread=lambda low, high: high)
+            waiting: list[asyncio.Future[Any]] = []
+            for number in range(5):  # 0, 0.5, 1, 2 and 4 s of pause
+                await asyncio.sleep(100)
+                dying = asyncio.ensure_future(house.router.call(face.call("die", number=number)))
+                waiting.append(asyncio.ensure_future(house.router.call(face.call("echo"))))
+                await failure(dying)
+            await asyncio.gather(*waiting[:4])
+            error = await failure(waiting[4], PluginUnavailable)
+            assert error.facts["retryInMs"] == 4000 and "started again in 4 s" in str(error)
+            before = loop_time()
+            await failure(house.router.call(face.call("echo")), PluginUnavailable)
+            assert loop_time() == before
+            await asyncio.sleep(5)
+            await house.call(face, "notes__echo")
 
         travel(story())
 

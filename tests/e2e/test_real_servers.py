@@ -98,6 +98,7 @@ async def alone(server: Server, home: Home) -> tuple[Json, Json]:
     entry = server.entry(home.folder / "own" / server.name)
     env = {**os.environ, **entry["env"]}
     async with spoken(entry["command"], entry["args"], env, home.folder, "legacy", {}) as line:
+        line.judged = False  # no broker
         capabilities = (await line.initialize())["capabilities"]
         found: Json = {}
         for method, (member, _) in LISTS.items():

@@ -142,6 +142,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(side=st.integers(0, 1), id=IDS)
     def use_an_open_id_again(self, side: int, id: Any) -> None:
+        self.runner.run(asyncio.sleep(0.1))  # what is on its way has come
         if key(id) in self.sides[side].open:
             self.now(self.sides[side].write, id=id, method="tools/list", params={})
 

@@ -131,6 +131,7 @@ def on_other(m):
         send(id=m["id"], result={})
 """
     async with opened(Home.of(tmp_path, {"one": evil(tmp_path, source)})) as line:
+        line.judged = False  # it reads to an empty object
         await line.names("resources")
         line.send("resources/read", {"uri": "x://" + "a" * 60})
         await line.settled()

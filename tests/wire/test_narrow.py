@@ -41,7 +41,7 @@ def result(version: str, body: Json, output: Any = None, method: str = "tools/ca
 
 
 def listed(version: str, *tools: Raw) -> list[Json]:
-    found = json.loads(narrow.tools(version, b"[" + b",".join(map(bytes, tools)) + b"]"))
+    found = json.loads(narrow.definitions(version, "tools/list", b"[" + b",".join(map(bytes, tools)) + b"]"))
     modern = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"} if version == LATEST_MODERN else {}
     assert list(oracle.result_faults("tools/list", version, {"tools": found, **modern})) == []
     return found
@@ -203,7 +203,7 @@ def test_arguments_that_are_true_or_false_are_objects_to_a_legacy_client(version
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_page_that_needs_no_change_is_the_same_page(version: str) -> None:
     page = b'[ {"name":"a" ,"inputSchema":{"type":"object"},"icons":[{"src":"data:,"}],"title":"A"}]'
-    assert narrow.tools(version, page) is page
+    assert narrow.definitions(version, "tools/list", page) is page
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -211,7 +211,36 @@ def test_a_tool_nobody_can_read_does_not_take_the_others_along(version: str) -> 
     deep = b'{"name":"d","inputSchema":{"type":"object"},"outputSchema":%b%b}' % (b'{"not":' * 900 + b"1", b"}" * 900)
     odd = b'{"name":"b","inputSchema":[],"outputSchema":"x"}'
     page = b"[%b,%b,%b]" % (bytes(shown(LIST)), odd, deep)
-    assert [tool["name"] for tool in json.loads(narrow.tools(version, page))] == ["a", "b", "d"]
+    assert [tool["name"] for tool in json.loads(narrow.definitions(version, "tools/list", page))] == ["a", "b", "d"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("schema", ["{}", "null", "[]", "true", '{"type":"string"}', '{"properties":{"a":{}}}', None])
+def test_arguments_are_always_an_object(version: str, schema: str | None) -> None:
+    member = "" if schema is None else f',"inputSchema":{schema}'
+    (tool,) = listed(version, Raw(f'{{"name":"a"{member}}}'.encode()))
+    assert tool["inputSchema"]["type"] == "object"
+    assert ("properties" in tool["inputSchema"]) is ("properties" in (schema or ""))
+
+
+NULLS: dict[str, tuple[str, Json]] = {
+    "tools/list": ("tools", {"name": "a", "inputSchema": {"type": "object"}, "outputSchema": None, "_meta": None}),
+    "prompts/list": ("prompts", {"name": "a", "arguments": None, "icons": None}),
+    "resources/list": ("resources", {"name": "a", "uri": "a://b", "mimeType": None, "size": None}),
+    "resources/templates/list": ("resourceTemplates", {"name": "a", "uriTemplate": "a://b", "annotations": None}),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("method", NULLS)
+def test_null_for_what_is_not_there_is_left_out_of_lists(version: str, method: str) -> None:
+    member, given = NULLS[method]
+    page = json.dumps([{**given, "title": None, "description": None, "x-unknown": None}]).encode()
+    (found,) = json.loads(narrow.definitions(version, method, page))
+    modern = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"} if version == LATEST_MODERN else {}
+    assert list(oracle.result_faults(method, version, {member: [found], **modern})) == []
+    assert found.pop("x-unknown") is None
+    assert None not in found.values()
 
 
 def test_how_tasks_are_run_is_not_told_to_a_modern_client() -> None:
