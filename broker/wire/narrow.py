@@ -24,8 +24,9 @@ LINKS_SINCE = OUTPUTS_SINCE = "2025-06-18"
 PAGES_SINCE = "2025-11-25"  # that a person must visit
 AUDIO_URI = "urn:broker:audio"
 _ONLY_MODERN = (-32020, -32021, -32022)
-_LATE = ((b'"audio"', AUDIO_SINCE), (b'"resource_link"', LINKS_SINCE))
-_STRUCTURED, _OUTPUT = b'"structuredContent"', b'"outputSchema"'
+# Patterns, for they search a result where it lies; it may be large, and `bytes` of it is a copy.
+_LATE = ((re.compile(rb'"audio"'), AUDIO_SINCE), (re.compile(rb'"resource_link"'), LINKS_SINCE))
+_STRUCTURED = re.compile(rb'"structuredContent"')
 _NO_OBJECT = re.compile(rb'"structuredContent"\s*:\s*[^\s{]')
 _SAME = {b"true": Raw(b"{}"), b"false": Raw(b'{"not":{}}')}  # as a schema, and as the object that means the same
 _OBJECT = b'{"type":"object"}'
@@ -90,15 +91,14 @@ def blocks(version: str, content: list[Raw]) -> list[Raw]:
 
 
 def _called(version: str, found: bytes | Raw, shown: Callable[[], Raw | None]) -> bytes | Raw:
-    data = bytes(found)
-    structured, late = _STRUCTURED in data, _late(version, data)
+    structured, late = _STRUCTURED.search(found) is not None, _late(version, found)
     schema = _schema(shown()) if structured and version >= OUTPUTS_SINCE else None
     if structured and version >= OUTPUTS_SINCE and is_plain(schema):
-        structured = version < LATEST_MODERN and _NO_OBJECT.search(data) is not None
+        structured = version < LATEST_MODERN and _NO_OBJECT.search(found) is not None
     if not structured and not late:
         return found
     try:
-        held = members(data)
+        held = members(found)
         content = blocks(version, _list(held.get("content", b"[]")))
         held["content"] = Raw(_encode(_structured(version, held, content, schema)))
     except msgspec.MsgspecError:
@@ -144,7 +144,7 @@ def _prompted(version: str, found: bytes | Raw) -> bytes | Raw:
 
 def _late(version: str, found: bytes | Raw) -> bool:
     """Whether there may be a block in it that `version` does not have."""
-    return version < LINKS_SINCE and any(version < since and word in bytes(found) for word, since in _LATE)
+    return version < LINKS_SINCE and any(version < since and word.search(found) for word, since in _LATE)
 
 
 def _block(version: str, block: Raw) -> Raw:
@@ -228,7 +228,7 @@ def _arguments(version: str, schema: Raw) -> Raw:
 
 def _schema(definition: Raw | None) -> Any:
     """A tool's output schema, if it has one."""
-    if definition is None or _OUTPUT not in bytes(definition):
+    if definition is None or b'"outputSchema"' not in bytes(definition):
         return None
     try:
         return msgspec.json.decode(members(definition)["outputSchema"])

@@ -90,8 +90,8 @@ def test_list_meets_everyone_once_and_then_nobody(shell: Shell, folder: Path) ->
     (folder / "said").unlink()
     second = json.loads(shell("list", "--json").stdout)
     assert [(row["name"], row["state"], row["tools"]) for row in first["plugins"]] == [
-        ("scripted", "started", 24),
-        ("modern", "started", 24),
+        ("scripted", "started", 25),
+        ("modern", "started", 25),
     ]
     assert [row["state"] for row in second["plugins"]] == ["known", "known"]
     assert not (folder / "said").exists()
@@ -110,7 +110,7 @@ def test_list_shows_failures_problems_and_that_nothing_is_confined(folder: Path)
     assert done.returncode == 0 and done.stderr == ""
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
     assert rows["off"][0] == "disabled"
-    assert rows["some"][:7] == ["started", "2025-11-25", "1.0", "2", "of", "24", "no"]
+    assert rows["some"][:7] == ["started", "2025-11-25", "1.0", "2", "of", "25", "no"]
     assert "broken failed" in done.stdout and "no key given" in done.stdout
     assert "1 problem in the configuration" in done.stdout and "`bad`" in done.stdout
 
@@ -123,7 +123,7 @@ def test_with_nothing_configured_list_says_what_to_do(folder: Path) -> None:
 
 def test_tools_are_the_definitions_clients_see(shell: Shell) -> None:
     found = json.loads(shell("tools", "--json", "scripted").stdout)
-    assert len(found) == 24
+    assert len(found) == 25
     assert found[0]["name"] == "scripted__add"
     assert found[0]["x-unknown"] == {"a": 1}
 

@@ -309,8 +309,8 @@ async def test_doctor_finds_all_fine_and_shows_what_runs(world: World) -> None:
     report = json.loads(said)
     assert (code, report["fine"]) == (0, True), said
     assert [(each["name"], each["state"], each["tools"]) for each in report["plugins"]] == [
-        ("a", "ok", 24),
-        ("b", "ok", 24),
+        ("a", "ok", 25),
+        ("b", "ok", 25),
     ]
     assert all(each["seconds"] > 0 and each["mcp"] == "2025-11-25" for each in report["plugins"])
     assert [(here["pid"], here["client"]) for here in report["brokers"]] == [(line.process.pid, "line")]

@@ -118,7 +118,11 @@ def owned(entry: Json, name: str, key: str, own: list[Json]) -> bool:
 
 
 def comparable(entry: Json, prefix: str = "") -> Json:
-    return {**entry, "name": entry["name"].removeprefix(prefix)}
+    """Without what broker changes: the prefix, and that a tool which must be a task can be called plainly."""
+    found = {**entry, "name": entry["name"].removeprefix(prefix)}
+    if found.get("execution", {}).get("taskSupport") == "required":
+        found["execution"] = {**found["execution"], "taskSupport": "optional"}
+    return found
 
 
 def timeless(result: Json) -> Any:

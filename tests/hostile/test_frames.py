@@ -24,7 +24,7 @@ from tests.hostile.corpus import FRAMES
 from tests.hostile.frames import DOUBTED, ERROR, IGNORED, META, RESULT, Frame
 
 SERVER = Path(__file__).with_name("frame_server.py")
-MAX_MEMORY = 200  # MiB; the largest frames have 40, of which at most 16 are kept
+MAX_MEMORY = 256  # MiB; the largest frames have 40, of which 16 are kept, and 32 of results cut for one client
 PATIENCE = 3  # seconds until a call that is never answered times out
 ABSENT = "(no id)"
 OUTCOMES = {  # of a call, when its true answer comes too, and when it does not
