@@ -71,14 +71,14 @@ class Generations:
     async def apply(self, specs: Iterable[Spec], touched: Collection[str] = ()) -> None:
         """Make `specs` the plugins there are; those in `touched` have changed files. Failures are logged."""
         wanted = {spec.name: spec for spec in specs}
-        for name in (self.plugins.keys() | self.disabled.keys()) - wanted.keys():
-            self._remove(name)
+        gone = (self.plugins.keys() | self.disabled.keys()) - wanted.keys()
+        await asyncio.gather(*(self._take_away(name) for name in gone))
         await asyncio.gather(*(self._apply(spec, spec.name in touched) for spec in wanted.values()))
 
     async def restart(self, name: str) -> Status:
         """End a plugin's instances, soon, and start it anew. Raises `NotFound`, `PluginUnavailable`."""
-        old = self.named(name)
         async with self._lock(name):
+            old = self.named(name)
             identities = [lane.identity for lane in old.lanes] or [Identity()]
             new = self._successor(old)
             await new.open(identities)
@@ -86,19 +86,19 @@ class Generations:
 
     async def stop_one(self, name: str) -> Status:
         """End a plugin's instances, soon; the next call starts it anew. Raises `NotFound`."""
-        old = self.named(name)
         async with self._lock(name):
-            new = self._successor(old)
+            new = self._successor(self.named(name))
             if new.after is not None:
                 await asyncio.shield(new.after)
             return new.status()
 
     async def disable(self, name: str) -> Status:
         """Take a plugin away until it is enabled. Raises `NotFound`."""
-        if name not in self.disabled:
-            spec = self.named(name).spec
-            self._remove(name)
-            self.disabled[name] = spec
+        async with self._lock(name):
+            if name not in self.disabled:
+                spec = self.named(name).spec
+                self._remove(name)
+                self.disabled[name] = spec
         return Status(name=name, state=State.DISABLED)
 
     async def enable(self, name: str) -> Status:
@@ -147,6 +147,7 @@ class Generations:
             plugin = self.plugins.get(spec.name)
             if plugin is not None:
                 plugin.learn(Identity(), Nobody())
+                self._house.replaced(plugin)
 
     async def _changed(self, old: Plugin, spec: Spec, touched: bool) -> None:
         if not touched and _what_runs(spec) == _what_runs(old.spec):
@@ -191,6 +192,10 @@ class Generations:
             self.unknown.discard(new.spec.name)
         self._tell(before)
         self._house.replaced(new)
+
+    async def _take_away(self, name: str) -> None:
+        async with self._lock(name):
+            self._remove(name)
 
     def _remove(self, name: str) -> None:
         self.disabled.pop(name, None)

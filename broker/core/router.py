@@ -166,9 +166,10 @@ class Router:
                     await self._unwatched(plugin, own)
 
     async def _unwatched(self, plugin: str, own: str) -> None:
-        for lane in self.plugins[plugin].lanes:
-            with suppress(BrokerError):
-                await lane.unwatch(own)
+        if plugin in self.plugins:  # else it was taken away meanwhile
+            for lane in self.plugins[plugin].lanes:
+                with suppress(BrokerError):
+                    await lane.unwatch(own)
 
     def set_level(self, face: Face, level: str) -> None:
         """The least severe log messages `face` wants; plugins are asked for the least of all faces."""

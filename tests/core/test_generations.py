@@ -238,6 +238,52 @@ class TestPerson:
 
         travel(story())
 
+    def test_a_restart_while_a_new_version_starts_leaves_one_instance(self) -> None:
+        async def story() -> None:
+            house, face = await started()
+            house.runtime.slow.add("notes")
+            change = asyncio.ensure_future(house.router.generations.apply([spec(command=("new",))]))
+            await asyncio.sleep(1)
+            again = asyncio.ensure_future(house.router.generations.restart("notes"))
+            await asyncio.sleep(1)
+            house.runtime.go.set()
+            await asyncio.gather(change, again)
+            await asyncio.sleep(60)
+            assert [instance.alive for instance in house.runtime.instances].count(True) == 1
+            assert status(house).generation == 2 and house.runtime.instances[-1].spec.command == ("new",)
+            await house.call(face, "notes__echo")
+
+        travel(story())
+
+    def test_one_that_is_disabled_while_its_new_version_starts_stays_away(self) -> None:
+        async def story() -> None:
+            house, _ = await started()
+            house.runtime.slow.add("notes")
+            change = asyncio.ensure_future(house.router.generations.apply([spec(command=("new",))]))
+            await asyncio.sleep(1)
+            away = asyncio.ensure_future(house.router.generations.disable("notes"))
+            await asyncio.sleep(1)
+            house.runtime.go.set()
+            await asyncio.gather(change, away)
+            await asyncio.sleep(60)
+            assert status(house).state is State.DISABLED and shown(house) == []
+            assert not any(instance.alive for instance in house.runtime.instances)
+
+        travel(story())
+
+    def test_a_subscription_outlives_its_plugin_and_can_be_ended_meanwhile(self) -> None:
+        async def story() -> None:
+            house, face = await started()
+            for uri in ("file:///a", "file:///b"):
+                await house.router.watch(face, face.identity, uri)
+            await house.router.generations.disable("notes")
+            await house.router.unwatch(face, "file:///a")
+            await house.router.generations.enable("notes")
+            await asyncio.sleep(5)
+            assert house.runtime.instances[-1].watching == ["file:///b"]
+
+        travel(story())
+
     def test_a_wrong_name_is_answered_with_the_nearest(self) -> None:
         async def story() -> None:
             house, _ = await started()
