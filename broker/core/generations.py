@@ -51,7 +51,7 @@ class Generations:
         self._starts = Starts()
         self._runtime, self._listings, self._catalog, self._house = runtime, listings, catalog, house
         self._alone = alone
-        self._leaving: set[asyncio.Task[None]] = set()  # older generations that finish what they have
+        self._leaving: dict[asyncio.Task[None], Plugin] = {}  # older generations that finish what they have
         self._locks: dict[str, asyncio.Lock] = {}
 
     def add(self, spec: Spec) -> None:
@@ -109,10 +109,11 @@ class Generations:
         return self.named(name).status()
 
     def statuses(self) -> list[Status]:
-        """Every plugin, by name."""
-        found = [plugin.status() for plugin in self.plugins.values()]
+        """Every plugin, by name; an older generation of one has a line of its own while it has calls to finish."""
+        leaving = [plugin for plugin in self._leaving.values() if plugin.lanes]
+        found = [plugin.status() for plugin in (*self.plugins.values(), *leaving)]
         found += [Status(name=name, state=State.DISABLED) for name in self.disabled]
-        return sorted(found, key=lambda status: status.name)
+        return sorted(found, key=lambda status: (status.name, -status.generation))
 
     def learned(self, plugin: Plugin, listing: Listing) -> bool:
         """Keep what a plugin showed; whether it is the one that has its name."""
@@ -209,8 +210,8 @@ class Generations:
 
     def _leave(self, old: Plugin, bound: float) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(old.drain(bound))
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._leaving[task] = old
+        task.add_done_callback(self._leaving.pop)
         return task
 
     def _generation(self, spec: Spec, known: Listing | None, generation: int = 0) -> Plugin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,14 +101,16 @@ def test_a_plugin_is_its_manifest_tuned_by_the_user(house: House) -> None:
     )
     text = house.plugin("todos", more) + (
         'timeout = "5s"\nrequired = true\ntools = ["count_*", "!count_all"]\nisolation = "process"\n'
+        'replay = ["count_*"]\n'
         '[plugins.todos.config]\nlimit = 50\n[plugins.todos.env]\nT = "${TOKEN}"\n'
-        '[plugins.todos.limits]\nmemory = "2MiB"\nstart = "1s"\n'
+        '[plugins.todos.limits]\nmemory = "2MiB"\nstart = "1s"\nidle = "never"\n'
     )
     spec = only(house.load(text))
     assert spec.entry == str(house.root / "todos" / "plugin.py")
     assert spec.cwd == str(house.root / "todos")
     assert (spec.limits.timeout, spec.limits.start, spec.limits.memory) == (5.0, 1.0, 2 << 20)
     assert (spec.concurrency, spec.required, spec.restart) == (2, True, "never")
+    assert (spec.replay, spec.limits.idle) == (("count_*",), math.inf)
     assert spec.tools == (("count_*", "!count_all"),)
     assert spec.permissions == {"run": ("git",)}
     assert spec.config == {"limit": 50, "word": "TODO"}
@@ -126,13 +129,15 @@ def test_a_server_of_config_toml_has_the_keys_of_an_mcpservers_entry_and_ours(ho
         house.load(
             '[servers.git]\ntype = "stdio"\ncommand = "uvx"\nargs = ["mcp-server-git", "${X:-y}"]\n'
             'cwd = "~/code"\nenvFile = ".env"\nenv = { A = "over", PORT = 80 }\ntimeout = 60000\n'
-            'concurrency = 3\ntools = []\nlimits = { memory = "1MiB" }\npermissions = { net = ["a.b:443"] }\n'
+            'replay = ["read_*"]\nconcurrency = 3\n'
+            'tools = []\nlimits = { memory = "1MiB", idle = "5m" }\npermissions = { net = ["a.b:443"] }\n'
         )
     )
     assert spec.command == ("uvx", "mcp-server-git", "y")
     assert spec.cwd == f"{HOME}/code"
     assert spec.env == {"A": "over", "B": "two ${A}", "PORT": "80"}
-    assert (spec.limits.timeout, spec.limits.memory) == (60.0, 1 << 20)
+    assert (spec.limits.timeout, spec.limits.memory, spec.limits.idle) == (60.0, 1 << 20, 300.0)
+    assert spec.replay == ("read_*",)
     assert spec.tools == (("!*",),)
     assert spec.permissions == {"net": ("a.b:443",)}
 

@@ -98,7 +98,9 @@ class TestApply:
             task = await begun(house, face, "notes__wait")
             await house.router.generations.apply([spec(command=("new",))])
             old, new = house.runtime.instances
-            assert status(house).generation == 1 and old.alive
+            assert old.alive
+            states = [(each.generation, each.state) for each in house.router.generations.statuses()]
+            assert states == [(1, State.READY), (0, State.DRAINING)]
             await house.call(face, "notes__echo")
             old.release.set()
             await task

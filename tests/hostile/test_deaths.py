@@ -162,6 +162,23 @@ async def test_one_that_ends_at_every_start_is_started_four_times_a_minute_at_mo
         assert 0 < failure(last)["retryInMs"] <= 60_000 and "broker restart one" in said
 
 
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_absence_of_a_required_server_is_seen_by_whoever_looks(tmp_path: Path, era: str) -> None:
+    gone = evil(tmp_path / "gone", "os.write(2, b'no licence\\n')\nos._exit(3)\n", required=True)
+    home = Home.of(tmp_path, {"gone": gone, "one": evil(tmp_path / "one")})
+    async with opened(home, era) as line:
+        tools = {tool["name"]: tool for tool in (await line.result("tools/list"))["tools"]}
+        assert (
+            set(tools) == {"gone__unavailable", "one__echo"}
+            and "no licence" in tools["gone__unavailable"]["description"]
+        )
+        assert "exit code 3" in (await line.call("gone__unavailable"))["content"][0]["text"]
+        assert await line.text("one__echo") == "{}"
+        opening = "initialize" if era == "legacy" else "server/discover"
+        who = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+        assert "Required, and not available" in (await line.result(opening, who))["instructions"]
+
+
 async def test_a_plugin_that_is_stopped_by_a_signal_is_ended_and_the_others_do_not_notice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
