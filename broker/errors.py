@@ -15,6 +15,11 @@ BrokerError                 internal-error       -32603  a bug of ours
 ├── Overloaded              overloaded           -31007  too much is waiting already
 ├── SelfWait                self-wait            -31008  a call that would wait for itself
 ├── Closed                  connection-closed    -31009  the other side is gone
+├── PermissionMissing       permission-missing   -31004  it asks for something its user did not grant
+├── NotEnforced             not-enforced         -31006  nothing on this machine can hold a plugin to its permissions
+├── Withdrawn               definition-changed   -31013  it no longer is what its user approved
+├── LedgerBroken            ledger-broken        -31014  the file of grants cannot be read: nothing is granted
+├── DangerousGrant          dangerous-grant      -31015  a permission that would give away everything else
 ├── NotAnswered             not-answered         -31012  a plugin asked its client something that nobody answered
 ├── ConfigError             bad-config           -31010  a file of the user's is wrong
 └── RemoteError             (the peer's own code) what the other side answered, kept whole
@@ -141,6 +146,36 @@ class NotAnswered(BrokerError):
     code = -31012
     name = "not-answered"
     hint = "Use a client that can answer it, or call the tool with what it asks for."
+
+
+class PermissionMissing(BrokerError):
+    code = -31004
+    name = "permission-missing"
+    hint = "`broker show` of the plugin lists what it asks for, `broker grant` of it grants that."
+
+
+class NotEnforced(BrokerError):
+    code = -31006
+    name = "not-enforced"
+    hint = "`broker doctor` says what this machine can enforce, and what would help."
+
+
+class Withdrawn(BrokerError):
+    code = -31013
+    name = "definition-changed"
+    hint = "`broker review` of the plugin shows what changed, `broker approve` of it takes the change."
+
+
+class LedgerBroken(BrokerError):
+    code = -31014
+    name = "ledger-broken"
+    hint = "Restore the file from a backup, or delete it and grant anew."
+
+
+class DangerousGrant(BrokerError):
+    code = -31015
+    name = "dangerous-grant"
+    hint = "Name a folder further down, or a single file."
 
 
 class ConfigError(BrokerError):

@@ -56,6 +56,13 @@ class Spec(Struct, frozen=True, kw_only=True):
     description: str = ""
     # What its manifest (or the entry's own table) asks for. None: a plain server without the table, unconfined.
     permissions: Mapping[str, tuple[str, ...] | bool] | None = None
+    # What the ledger says to `permissions`, each as `kind:target` with its places filled in. Without a table: nothing.
+    granted: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # asked for, and not granted
+    stale: str = ""  # why an earlier grant no longer counts, as a sentence; empty: none, or it counts
+    unconfined: bool = False  # its user lets it run without enforcement, by name
+    unenforced: tuple[str, ...] = ()  # kinds whose lack of enforcement its user accepts ("memory", "net"…)
+    strict: bool = False  # what is enforced only partly is refused too
     config: Mapping[str, object] = {}  # the manifest's options: their defaults, then what the user set
     restart: Literal["never", "on-failure", "always"] = "on-failure"
 

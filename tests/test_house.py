@@ -25,13 +25,14 @@ FLOORS: dict[str, set[str]] = {
     "stream": set(),
     "eager": set(),
     "link": {"wire", "stream", "eager"},
-    "confine": set(),
-    "core": {"wire", "eager"},
-    "runtimes": {"wire", "stream", "link", "core", "confine"},
-    "faces": {"wire", "stream", "link", "core"},
-    "clients": {"core"},
-    "app": {"wire", "stream", "core", "runtimes", "faces"},
-    "cli": {"app", "clients", "core", "runtimes", "wire"},
+    "permissions": set(),
+    "confine": {"permissions"},
+    "core": {"wire", "eager", "permissions"},
+    "runtimes": {"wire", "stream", "link", "core", "confine", "permissions"},
+    "faces": {"wire", "stream", "link", "core", "permissions"},
+    "clients": {"core", "permissions"},
+    "app": {"wire", "stream", "permissions", "confine", "core", "runtimes", "faces"},
+    "cli": {"app", "clients", "confine", "core", "permissions", "runtimes", "wire"},
 }
 
 
