@@ -22,6 +22,7 @@ from broker.core.tasks import runs_tools
 from broker.core.views import SCHEME, Views, explicit, implied, views_of
 from broker.errors import BadArguments, NotFound
 from broker.model import KINDS, Kind, Listing, Problem, Spec
+from broker.permissions.lack import noted
 
 MAX_NAME = 60  # Copilot CLI cuts at 64 with its own prefix, Gemini CLI at 63
 PAGE = 4 << 20  # bytes of one page of a list; the TypeScript SDK drops a connection at 10 MiB
@@ -79,7 +80,7 @@ class Catalog:
     def miss(self, plugin: str, why: str) -> None:
         """Show a tool that says why those of `plugin` are not there, so that nobody works on without knowing."""
         name = shown_name(plugin, "unavailable")
-        what = f"The tools of {plugin} are required and not available: {why} Calling this tells the reason again."
+        what = f"The tools of {plugin} are not available: {why} Calling this tells the reason again."
         raw = _encode({"name": name, "description": what, "inputSchema": {"type": "object"}})
         self.edition += 1
         self._missing[plugin] = Entry(name, plugin, "", Raw(raw))
@@ -200,6 +201,9 @@ class Catalog:
         if kind == "tools" and not allowed(own, self._specs[plugin].tools):
             return None
         as_task = kind == "tools" and self._only_as_task(plugin, item)
+        if kind == "tools" and self._specs[plugin].missing:
+            members["description"] = Raw(_encode(noted(self._specs[plugin], _description(members))))
+            item = Raw(_encode(members))
         if self._alone is not None:
             return Entry(own, plugin, own, item, as_task)
         if kind == "tools" and plugin in self._known_views().plugins:
@@ -269,6 +273,13 @@ def _passes(name: str, globs: Sequence[str]) -> bool:
     if wanted and not any(fnmatchcase(name, glob) for glob in wanted):
         return False
     return not any(fnmatchcase(name, glob[1:]) for glob in globs if glob.startswith("!"))
+
+
+def _description(members: dict[str, Raw]) -> str:
+    try:
+        return _text(members["description"])
+    except (KeyError, msgspec.MsgspecError):
+        return ""
 
 
 def _folded(name: str) -> str:

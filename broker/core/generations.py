@@ -75,6 +75,10 @@ class Generations:
         await asyncio.gather(*(self._take_away(name) for name in gone))
         await asyncio.gather(*(self._apply(spec, spec.name in touched) for spec in wanted.values()))
 
+    async def change(self, spec: Spec) -> None:
+        """Make one plugin what `spec` says; the others stay as they are."""
+        await self._apply(spec, touched=False)
+
     async def restart(self, name: str) -> Status:
         """End a plugin's instances, soon, and start it anew. Raises `NotFound`, `PluginUnavailable`."""
         async with self._lock(name):
@@ -253,7 +257,9 @@ class Generations:
 
 def _what_runs(spec: Spec) -> tuple[object, ...]:
     """What an instance is made of; the rest of a configuration can be changed under it."""
-    return spec.command, spec.entry, spec.cwd, dict(spec.env), spec.permissions, dict(spec.config), spec.restart
+    made_of = (spec.command, spec.entry, spec.cwd, dict(spec.env), dict(spec.config), spec.restart)
+    held_to = (spec.permissions, spec.granted, spec.unconfined, spec.unenforced, spec.strict, spec.limits)
+    return made_of if spec.permissions is None else made_of + held_to
 
 
 def _enabled(spec: Spec) -> Spec:

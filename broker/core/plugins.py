@@ -249,7 +249,7 @@ class Plugin:
             log.warning("%s (%s)", error, error.hint)
             self.failure = error
             error.facts |= self._facts(asyncio.get_running_loop().time())
-        if self.listing is None and self.spec.required:
+        if self.listing is None and (self.spec.required or self.spec.missing):
             self.house.absent(self)
 
     def crashed(self, call: Call, error: PluginFailed, now: float) -> PluginFailed:

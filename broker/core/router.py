@@ -23,6 +23,7 @@ from msgspec import Raw
 from broker.core import tasks
 from broker.core.audit import Audit
 from broker.core.catalog import Catalog
+from broker.core.consent import Consent, Ledger
 from broker.core.generations import Generations
 from broker.core.listings import Listings
 from broker.core.parking import Parking
@@ -31,6 +32,7 @@ from broker.core.ports import Call, Caller, Face, Identity, Nobody, Reply, Runti
 from broker.core.views import contents_named
 from broker.errors import BadArguments, BrokerError, NotFound, PluginUnavailable, SelfWait
 from broker.model import Era, Kind, Listing, Spec
+from broker.permissions.lack import refusal
 from broker.wire.eras import LOG_LEVELS
 
 log = logging.getLogger("broker.router")
@@ -56,12 +58,14 @@ class Router:
         *,
         alone: str | None = None,
         audit: Audit | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.catalog = Catalog(alone)
         self.alone = alone
         self._runtime, self._audit, self._parking = runtime, audit, Parking()
         self.generations = Generations(runtime, listings, self.catalog, self, alone)
         self.plugins = self.generations.plugins
+        self._consent = Consent(ledger, lambda name: self.generations.named(name).spec, self.generations.change)
         self._unknown = self.generations.unknown
         self._faces: dict[str, Face] = {}
         self._levels: dict[str, str] = {}
@@ -96,8 +100,14 @@ class Router:
         if call.identity.era is Era.MODERN:
             if self._parking.resumes(call):
                 return await self._parking.resume(call)
-            if not plugin.speaks(Era.MODERN) and self._parking.may_ask(call):
-                return await self._parking.begin(call, plugin.call)
+            if (plugin.spec.missing or not plugin.speaks(Era.MODERN)) and self._parking.may_ask(call):
+                return await self._parking.begin(call, partial(self._permitted, plugin))
+        return await self._permitted(plugin, call)
+
+    async def _permitted(self, plugin: Plugin, call: Call) -> Reply:
+        if plugin.spec.missing:
+            await self._consent.obtain(call, plugin.spec.name)
+            plugin = self.plugins[plugin.spec.name]  # the generation that has what was granted
         return await plugin.call(call)
 
     def join(self, face: Face) -> None:
@@ -146,6 +156,8 @@ class Router:
     async def watch(self, face: Face, identity: Identity, uri: str) -> None:
         """Tell `face` when a resource changes. Raises `NotFound` or what its plugin answers."""
         plugin, own = self._watchable(uri)
+        if self.plugins[plugin].spec.missing:
+            raise refusal(self.plugins[plugin].spec)
         await self.plugins[plugin].lane(identity.era).watch(own, identity, face)
         self._watchers.setdefault((plugin, own), {})[face.key] = uri
 
@@ -220,12 +232,14 @@ class Router:
         self.updated(plugin, own)  # it may have changed between the two
 
     def absent(self, plugin: Plugin) -> None:
-        """A plugin that must be there cannot be started, and nobody knows its tools."""
-        failure = plugin.failure
+        """A plugin that must be there, or lacks permissions, cannot be started, and nobody knows its tools."""
+        failure = refusal(plugin.spec) if plugin.spec.missing else plugin.failure
         if failure is None or self.plugins.get(plugin.spec.name) is not plugin:
             return
-        self.catalog.miss(plugin.spec.name, str(failure))
+        self.catalog.miss(plugin.spec.name, f"{failure}. {failure.hint}" if plugin.spec.missing else str(failure))
         self.relisted({"tools"})
+        if not plugin.spec.required:
+            return
         text = f"{plugin.spec.name} is required and is not there: {failure}"
         self.logged(_encode({"level": "error", "logger": "broker", "data": text}))
 
@@ -254,6 +268,8 @@ class Router:
         except NotFound:
             owner = self._owner(call)
             plugin = self.plugins.get(owner)
+            if plugin is not None and plugin.listing is None and plugin.spec.missing:
+                raise refusal(plugin.spec) from None  # its names are unknown because of what it lacks
             if plugin is not None and plugin.listing is None and plugin.failure is not None:
                 raise plugin.refusal() or plugin.failure from None  # its names are unknown because it cannot be started
             if owner in self.generations.disabled:
@@ -277,6 +293,8 @@ class Router:
         entry = self.catalog.tool(_string(call, "name"))
         if not entry.own:
             plugin = self.plugins[entry.plugin]
+            if plugin.spec.missing:
+                raise refusal(plugin.spec)
             raise plugin.refusal() or plugin.failure or PluginUnavailable(f"{entry.plugin} is not there yet")
         call.params["name"] = Raw(_encode(entry.own))
         if entry.as_task and "task" not in call.params:  # one that is passed through says so itself, if it can
