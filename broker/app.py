@@ -17,18 +17,23 @@ from msgspec.structs import replace
 from broker.core.audit import Audit
 from broker.core.config import files, load
 from broker.core.listings import Listings
+from broker.core.pinning import Pinning
 from broker.core.router import Router
 from broker.errors import ConfigError
 from broker.model import Settings
+from broker.permissions import DATA
+from broker.permissions.redaction import Redactions
 from broker.runtimes.process import ProcessRuntime
 
 if TYPE_CHECKING:
     from broker.faces.mcp import Session
     from broker.faces.search import Search
+    from broker.permissions.gate import Gate
 
 log = logging.getLogger("broker")
 
 CONTROL_AFTER = 0.25  # seconds; a client asks for the lists in the first few hundredths
+GRANTS_LOG = 1 << 20  # bytes; about 4,000 decisions, and as many again in grants.jsonl.1
 FOLLOW_AFTER = 1.0  # seconds; then changed files are looked for
 LAST_GRACE = 0.8  # seconds per step when the broker itself ends; its client kills it after 4 s (the official SDKs)
 
@@ -42,6 +47,7 @@ class Options(Struct, kw_only=True):
     passthrough: str | None = None
     concurrency: int | None = None
     max_frame: int | None = None
+    gate: Gate | None = None  # once it was needed
 
 
 class Folders(Struct, frozen=True):
@@ -82,6 +88,9 @@ def settings(options: Options) -> Settings:
     ]
     _switch_off(found)
     _check_passthrough(options, found)
+    if any(spec.permissions for spec in found.plugins):
+        found.plugins, refused = gate(options).judge(found.plugins)
+        found.problems += refused
     return found
 
 
@@ -97,14 +106,49 @@ def _switch_off(found: Settings) -> None:
     found.plugins = [replace(spec, enabled=spec.enabled and spec.name not in names) for spec in found.plugins]
 
 
+def gate(options: Options) -> Gate:
+    """What judges the permissions of the plugins that the options name; kept with them, for what is granted once."""
+    if options.gate is not None:
+        return options.gate
+    from broker.core.config import default_config_file
+    from broker.core.meeting import folders as meeting_folders
+    from broker.core.rotated import Rotated
+    from broker.permissions.gate import Gate, Grounds
+    from broker.runtimes.command import program
+
+    folders, workspace = Folders.of(os.environ), _workspace()
+    own = None if options.strict else options.config_file or default_config_file(os.environ)
+    usual = default_config_file({})  # its folder is broker's; another file may lie anywhere
+    guarded = (folders.cache, folders.logs, folders.state, *meeting_folders(os.environ), usual.parent, own)
+    grounds = Grounds(
+        state=folders.state,
+        home=os.path.expanduser("~"),
+        workspace=None if workspace is None else str(workspace),
+        own=own,
+        guarded=tuple(os.path.abspath(path) for path in guarded if path is not None),
+        program=lambda spec: program(spec, os.environ),
+    )
+    record = Rotated(folders.logs / "grants.jsonl", GRANTS_LOG)
+
+    def note(line: bytes) -> None:
+        record.append(line)
+        record.close()
+
+    options.gate = Gate(grounds, note)
+    return options.gate
+
+
 def _files(options: Options) -> list[Path]:
-    return files(
+    found = files(
         config_file=options.config_file,
         mcp_configs=options.mcp_configs,
         strict=options.strict,
         workspace=_workspace(),
         environ=os.environ,
     )
+    state = Folders.of(os.environ).state
+    # The one is replaced after each `broker grant` or `revoke`, the other after each `broker approve`.
+    return [*found, state / "grants.json", state / "pins" / "changed"]
 
 
 def _workspace() -> Path | None:
@@ -115,12 +159,17 @@ def _workspace() -> Path | None:
         return None
 
 
-def router(found: Settings, *, alone: str | None = None) -> Router:
-    """The core over these settings, with everything it plugs in."""
+def router(found: Settings, *, alone: str | None = None, ledger: Callable[[], Gate] | None = None) -> Router:
+    """The core over these settings, with everything it plugs in; what users grant in between goes to `ledger`."""
     folders = Folders.of(os.environ)
-    runtime = ProcessRuntime(folders.logs / "plugins")
-    audit = Audit(folders.logs) if found.audit else None
-    return Router(found.plugins, runtime, Listings(folders.cache / "lists"), alone=alone, audit=audit)
+    redactions = Redactions()
+    runtime = ProcessRuntime(folders.logs / "plugins", redactions=redactions, data=folders.state / DATA)
+    if ledger is not None:
+        runtime.still = lambda spec: ledger().still(spec)
+    audit = Audit(folders.logs, redactions) if found.audit else None
+    pinning = Pinning(folders.state / "pins", found.policy)
+    listings = Listings(folders.cache / "lists")
+    return Router(found.plugins, runtime, listings, alone=alone, audit=audit, pinning=pinning, ledger=ledger)
 
 
 def run_mcp(options: Options) -> int:
@@ -150,7 +199,7 @@ async def _serve_mcp(found: Settings, options: Options) -> int:
     from broker.faces.stdio import claim, watch_parent
     from broker.stream import FdStream
 
-    core = router(found, alone=options.passthrough)
+    core = router(found, alone=options.passthrough, ledger=lambda: gate(options))
     ended = asyncio.Event()
     _on_signals(ended.set)
     watch_parent(ended.set)
@@ -163,8 +212,8 @@ async def _serve_mcp(found: Settings, options: Options) -> int:
         search=_search(core, found),
     )
     session.start()
-    control = asyncio.ensure_future(_let_people_in(core, session))
-    following = asyncio.ensure_future(_follow_files(core, found, options))
+    control = asyncio.ensure_future(_let_people_in(core, session, lambda: gate(options)))
+    following = asyncio.ensure_future(_follow_files(core, found, options, session))
     await ended.wait()
     control.cancel()
     following.cancel()
@@ -184,20 +233,23 @@ def _search(core: Router, found: Settings) -> Search | None:
     return Search(ToolIndex(core.catalog), found)
 
 
-async def _let_people_in(core: Router, session: Session) -> None:
+async def _let_people_in(core: Router, session: Session, ledger: Callable[[], Gate]) -> None:
     """Serve `broker restart` and its like, once the client has had its first answers."""
     await asyncio.sleep(CONTROL_AFTER)
     from broker.faces.control import serve
 
-    await serve(core.generations, lambda: session.title, os.environ)
+    await serve(core.generations, lambda: session.title, os.environ, ledger)
 
 
-async def _follow_files(core: Router, found: Settings, options: Options) -> None:
+async def _follow_files(core: Router, found: Settings, options: Options, session: Session) -> None:
     """Take up changed configuration and changed plugins, once the client has what it asked for."""
     await asyncio.sleep(FOLLOW_AFTER)
     from broker.core.reloading import Reloading
 
-    await Reloading(found, _files(options), lambda: settings(options), core.generations.apply).run()
+    def expose(new: Settings) -> None:
+        session.expose(_search(core, new))
+
+    await Reloading(found, _files(options), lambda: settings(options), core.generations.apply, expose).run()
 
 
 async def _with_router(

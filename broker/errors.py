@@ -9,6 +9,7 @@ BrokerError                 internal-error       -32603  a bug of ours
 ├── UnsupportedVersion      unsupported-version  -32022  a protocol version nobody here speaks
 ├── PluginFailed            plugin-crashed       -31001  it exited, or cannot be understood
 │   ├── PluginUnavailable   plugin-unavailable   -31002  it cannot be started, or not yet again
+│   │   └── SecretMissing   secret-missing       -31016  a granted secret has no value, or no keyring gives it
 │   └── PoisonRequest       poison-request       -31011  it was in work at two crashes, and is not sent again
 ├── TimedOut                plugin-timeout       -31003  the deadline of the call passed
 ├── FrameTooLarge           frame-too-large      -31005
@@ -104,6 +105,12 @@ class PluginUnavailable(PluginFailed):
     code = -31002
     name = "plugin-unavailable"
     hint = "Run `broker check` for its entry; if that finds nothing, `broker log` of the plugin shows what it printed."
+
+
+class SecretMissing(PluginUnavailable):
+    code = -31016
+    name = "secret-missing"
+    hint = "`broker secret list` of the plugin shows what it needs, `broker secret set` keeps a value in the keyring."
 
 
 class PoisonRequest(PluginFailed):

@@ -87,6 +87,13 @@ class Surface(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     always: tuple[str, ...] | None = None  # globs of those that stay visible beside the three
 
 
+class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What plugins must be before clients see them."""
+
+    pins: Literal["approved", "first"] = "approved"  # which are held to what they showed: approved ones, or all
+    quarantine: bool = False  # nothing of a plugin is shown before `broker approve`
+
+
 class Settings(Struct, kw_only=True):
     """Everything the configuration says, from all files together."""
 
@@ -97,6 +104,8 @@ class Settings(Struct, kw_only=True):
     audit: bool = True  # whether calls are written to the audit file
     surface: Surface = Surface()
     clients: dict[str, Surface] = {}  # glob of a client's name -> its own; the first that matches counts
+    policy: Policy = Policy()
+    named: list[str] = []  # files beside the configuration that entries take values from (`envFile`), there or not
 
 
 class Listing(Struct, kw_only=True):

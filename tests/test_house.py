@@ -91,13 +91,61 @@ def test_only_the_stdio_face_touches_the_wire_of_the_process() -> None:
     assert guilty == []
 
 
-def test_processes_are_started_in_two_files() -> None:
-    """Ours to the keepers, and theirs to the plugins."""
+def test_processes_are_started_in_four_files() -> None:
+    """Ours to the keepers, theirs to the plugins, and inside the namespaces of a confined one."""
     starting = re.compile(
         r"\bsubprocess\.(Popen|run|call|check_\w+)|create_subprocess|os\.(exec|spawn|fork|system|posix_spawn)"
     )
     guilty = {path for path in sources(HOUSE) if starting.search(path.read_text("utf-8"))}
-    assert guilty == {HOUSE / "confine" / "tree.py", HOUSE / "confine" / "keeper.py"}
+    assert guilty == {HOUSE / "confine" / name for name in ("tree.py", "keeper.py", "jail.py", "stage2.py")}
+
+
+def test_no_process_is_started_through_a_shell() -> None:
+    assert [f"{path.name}:{line}" for path in sources(HOUSE) if path.suffix == ".py" for line in shells(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "guilty"),
+    [
+        ("subprocess.Popen(argv, env=env)", False),
+        ("subprocess.run(['ls', text])", False),
+        ("subprocess.run(argv, shell=False)", False),
+        ("subprocess.Popen(argv, shell=True)", True),
+        ("subprocess.Popen(argv, shell=wanted)", True),
+        ("subprocess.Popen('ls -l')", True),
+        ("subprocess.Popen(args=f'ls {x}')", True),
+        ("subprocess.run('ls ' + x)", True),
+        ("os.system(x)", True),
+        ("os.popen(x)", True),
+        ("subprocess.getoutput(x)", True),
+        ("asyncio.create_subprocess_shell(x)", True),
+    ],
+)
+def test_a_shell_would_be_found(tmp_path: Path, code: str, guilty: bool) -> None:
+    (tmp_path / "x.py").write_text(code)
+    assert bool(list(shells(tmp_path / "x.py"))) is guilty
+
+
+def shells(path: Path) -> Iterator[int]:
+    """The lines of calls that hand text to a shell, or to what would split it into words."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            given = {each.arg: each.value for each in node.keywords}
+            shell = given.get("shell")
+            first = node.args[0] if node.args else given.get("args")
+            if name in ("system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell"):
+                yield node.lineno
+            elif shell is not None and not (isinstance(shell, ast.Constant) and shell.value is False):
+                yield node.lineno
+            elif (name in ("Popen", "spawn") or ast.unparse(node.func).startswith("subprocess.")) and _is_text(first):
+                yield node.lineno
+
+
+def _is_text(node: ast.expr | None) -> bool:
+    if isinstance(node, ast.BinOp):
+        return _is_text(node.left) or _is_text(node.right)
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def test_the_wall_clock_only_names_moments_for_people() -> None:

@@ -10,9 +10,13 @@ from typing import Any
 import click
 
 from broker import __version__
+from broker.cli.approving import COMMANDS as APPROVING
+from broker.cli.consenting import COMMANDS as CONSENTING
 from broker.cli.moving import COMMANDS as MOVING
 from broker.cli.operating import COMMANDS as OPERATING
 from broker.cli.person import COMMANDS
+from broker.cli.screen import Plain, plain
+from broker.cli.secrets import COMMANDS as SECRETS
 from broker.cli.sources import sources
 
 
@@ -23,7 +27,7 @@ def main() -> None:
     try:
         sys.exit(cli(standalone_mode=False))
     except BrokerError as error:
-        click.echo(f"broker: {error}\n{error.hint}", err=True)
+        click.echo(plain(f"broker: {error}\n{error.hint}"), err=True)
         sys.exit(2)
     except click.ClickException as error:
         error.show()
@@ -47,7 +51,9 @@ def _size(_: click.Context, option: click.Parameter, value: str | None) -> int |
 def cli(verbose: bool) -> None:
     """One stdio process that runs all your MCP servers and plugins, for every AI client."""
     level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, stream=sys.stderr, format="broker: %(message)s")
+    logging.basicConfig(level=level, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(Plain("broker: %(message)s"))
 
 
 @cli.command()
@@ -68,5 +74,5 @@ def mcp(passthrough: str | None, max_frame: int | None, **sources: Any) -> int:
     return run_mcp(Options(passthrough=passthrough, max_frame=max_frame, **sources))
 
 
-for _command in (*COMMANDS, *OPERATING, *MOVING):
+for _command in (*COMMANDS, *APPROVING, *CONSENTING, *OPERATING, *MOVING, *SECRETS):
     cli.add_command(_command)

@@ -15,7 +15,7 @@ from broker.core.config import load
 from broker.core.manifest import examine
 from broker.core.shape import table
 from broker.core.source import Faulty, read_toml
-from broker.errors import PluginUnavailable
+from broker.errors import NotEnforced, PluginUnavailable
 from broker.model import Problem, Settings, Spec
 from broker.runtimes.command import argv
 
@@ -25,7 +25,8 @@ def show(found: Settings, *, as_json: bool) -> int:
     from broker.app import router
 
     core = router(found)  # with what is known of each plugin
-    problems = [*found.problems, *cannot_start(found.plugins), *core.catalog.problems()]
+    problems = [*found.problems, *cannot_start(found.plugins), *cannot_be_held(found.plugins)]
+    problems += core.catalog.problems()
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(problems), indent=2))
     else:
@@ -80,6 +81,29 @@ def cannot_start(specs: Iterable[Spec]) -> Iterator[Problem]:
                 argv(spec, environ=os.environ)
         except PluginUnavailable as error:
             yield Problem(_place(spec), f"{error}.", error.hint)
+
+
+def cannot_be_held(specs: Iterable[Spec]) -> Iterator[Problem]:
+    """Those whose permissions nothing on this machine enforces, or whose program cannot be run confined."""
+    confined = [spec for spec in specs if spec.enabled and spec.permissions is not None and not spec.unconfined]
+    if not confined:
+        return
+    import asyncio
+
+    from broker.confine import backends
+    from broker.runtimes.confined import confinement
+
+    found = asyncio.run(backends.examine(everything=False))
+    for spec in confined:
+        try:
+            words = argv(spec, environ=os.environ)
+        except PluginUnavailable:  # that was said already
+            continue
+        try:
+            _, wall = confinement(spec, words, os.environ, None)
+            backends.check(wall, found)
+        except (PluginUnavailable, NotEnforced, OSError) as error:
+            yield Problem(_place(spec), f"{error}.", getattr(error, "hint", ""), spec.name)
 
 
 def disabling(spec: Spec, workspace: Path) -> str:

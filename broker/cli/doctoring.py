@@ -20,9 +20,21 @@ from broker.cli.brokers import running
 from broker.cli.checking import cannot_start
 from broker.cli.learning import learn
 from broker.cli.screen import first_line, plain, say_failure, say_problems
-from broker.cli.surroundings import Leftover, Place, Program, leftovers, places, programs, versions
+from broker.cli.surroundings import (
+    Enforcement,
+    Leftover,
+    Place,
+    Program,
+    enforcement,
+    leftovers,
+    places,
+    programs,
+    versions,
+)
 from broker.cli.terminal import Terminal
+from broker.cli.withheld import count_withheld, withheld_line
 from broker.core.listings import Listings
+from broker.core.pinning import Pinning
 from broker.core.ports import Host, Identity, Instance, Runtime
 from broker.core.router import Router
 from broker.core.status import Here, State, Status
@@ -41,6 +53,7 @@ class Health(Struct, frozen=True, kw_only=True):
     version: str = ""
     tools: int | None = None
     seconds: float | None = None  # from nothing to being ready
+    withheld: str = ""  # what is kept from clients, as a sentence
     error: str | None = None  # the stable name, as in `broker explain`
     message: str | None = None
     hint: str | None = None
@@ -53,6 +66,7 @@ class Report(Struct, kw_only=True):
     versions: dict[str, str]
     folders: list[Place]
     programs: list[Program]
+    enforcement: Enforcement
     plugins: list[Health]
     problems: list[Problem]
     brokers: list[Here]
@@ -96,13 +110,17 @@ def show(found: Settings, *, as_json: bool) -> int:
 
     # Before the plugins are started: what they leave is not a dead broker's, and these two need no time.
     report = _report(found, kept, healths)
-    code = run(examine, found, make=lambda found: Router(found.plugins, watch, Listings(None)))
+    code = run(examine, found, make=lambda found: _router(found, watch, kept))
     report.fine = _is_fine(report)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
     else:
         _say(report)
     return code or (0 if report.fine else 1)
+
+
+def _router(found: Settings, runtime: Runtime, kept: Folders) -> Router:
+    return Router(found.plugins, runtime, Listings(None), pinning=Pinning(kept.state / "pins", found.policy))
 
 
 def _report(found: Settings, kept: Folders, healths: list[Health]) -> Report:
@@ -112,6 +130,7 @@ def _report(found: Settings, kept: Folders, healths: list[Health]) -> Report:
             versions=versions(),
             folders=places(kept.cache, kept.logs, kept.state, os.environ),
             programs=programs(found.plugins, os.environ),
+            enforcement=enforcement(),
             plugins=healths,
             problems=found.problems,
             brokers=[broker.here for broker in brokers if broker.here is not None],
@@ -137,6 +156,7 @@ def _health(core: Router, spec: Spec, seconds: float | None) -> Health:
         version=str(info.get("version") or spec.version),
         tools=len(listing.tools),
         seconds=seconds,
+        withheld=withheld_line(spec.name, count_withheld(core, spec.name)),
     )
 
 
@@ -157,6 +177,7 @@ def _say(report: Report) -> None:
     _heading("programs")
     for program in report.programs:
         _say_program(program)
+    _say_enforcement(report.enforcement)
     _heading("plugins, each started once")
     for health in report.plugins:
         _say_health(health)
@@ -177,6 +198,20 @@ def _say_program(program: Program) -> None:
     _line(None if not needed else not program.missing_for, f"{program.name:9} {where}", needed)
 
 
+def _say_enforcement(found: Enforcement) -> None:
+    what = found.backend or "nothing: plugins with permissions are refused"
+    _heading(f"what a plugin can be held to, by {what} (found out in {found.seconds * 1000:.0f} ms)")
+    verdicts = {"yes": True, "partly": None, "no": False}
+    for kind, grade in found.grades.items():
+        _line(verdicts[grade.grade], f"{kind:9} {grade.grade:6}", grade.how)
+    for name, why in found.failed.items():
+        _line(None, f"not here: {name}:", first_line(why))
+    if found.root:
+        _line(None, "broker runs as root:", "run it as a plain user, so that what escapes a plugin is no root either")
+    for advice in found.advice:
+        _line(None, "would help:", advice)
+
+
 def _say_health(health: Health) -> None:
     if health.state == "failed":
         say_failure(health.name, health.message or "", health.hint or "")
@@ -186,6 +221,8 @@ def _say_health(health: Health) -> None:
         tools = f"{health.tools} tool{'s' * (health.tools != 1)}"
         facts = [first_line(health.version), f"MCP {health.mcp}", tools, f"ready in {health.seconds} s"]
         _line(True, health.name, ", ".join(filter(None, facts)))
+        if health.withheld:
+            _line(None, "", health.withheld)
 
 
 def _say_running(report: Report) -> None:

@@ -1,9 +1,13 @@
-"""`broker list`: every plugin, what is known of it, and what is wrong. What is known is not started."""
+"""`broker list`: every plugin, what is known of it, what it does in brokers that run, and what is wrong.
+
+What is known is not started.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +15,13 @@ import click
 import msgspec
 from msgspec import Struct
 
+from broker.cli.brokers import running
 from broker.cli.learning import learn
 from broker.cli.screen import first_line, plain, say_failure, say_problems
 from broker.cli.terminal import Terminal
+from broker.cli.withheld import count_withheld, withheld_line
 from broker.core.router import Router
+from broker.core.status import State, Status
 from broker.model import Era, Problem, Settings, Spec
 
 
@@ -24,6 +31,17 @@ class Failure(Struct, frozen=True):
     error: str
     message: str
     hint: str
+
+
+class Running(Struct, frozen=True, kw_only=True):
+    """What a plugin does in one broker that runs."""
+
+    broker: int  # pid
+    client: str
+    state: State
+    pids: tuple[int, ...]  # of the plugin's instances
+    uptime: float | None  # seconds
+    restarts: int
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -37,13 +55,20 @@ class Row(Struct, frozen=True, kw_only=True):
     hidden: int  # tools that a filter or a clash of names hides
     confined: bool
     source: str
+    running: Sequence[Running] = ()
+    withheld: int = 0  # definitions that are not what was approved
+    quarantined: bool = False  # everything of it is withheld
     failure: Failure | None = None
+
+
+Seen = Mapping[str, Sequence[Running]]  # by the name of the plugin
 
 
 async def show(core: Router, found: Settings, *, as_json: bool) -> int:
     """Print the list; the exit code."""
     started = await learn(core, Terminal(), core.plugins)
-    rows = [_row(core, spec, started) for spec in found.plugins]
+    seen = await asyncio.to_thread(_seen, os.environ)
+    rows = [_row(core, spec, started, seen) for spec in found.plugins]
     problems = [*found.problems, *core.catalog.problems()]
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode({"plugins": rows, "problems": problems}), indent=2))
@@ -52,7 +77,28 @@ async def show(core: Router, found: Settings, *, as_json: bool) -> int:
     return 0
 
 
-def _row(core: Router, spec: Spec, started: Sequence[str]) -> Row:
+def _seen(environ: Mapping[str, str]) -> Seen:
+    """The plugins of every broker of this user that runs and answers."""
+    found: dict[str, list[Running]] = {}
+    with running(environ) as brokers:
+        for here in (broker.here for broker in brokers if broker.here is not None):
+            for status in here.plugins:
+                found.setdefault(status.name, []).append(_running(here.pid, here.client, status))
+    return found
+
+
+def _running(pid: int, client: str, status: Status) -> Running:
+    return Running(
+        broker=pid,
+        client=client,
+        state=status.state,
+        pids=status.pids,
+        uptime=status.uptime,
+        restarts=status.restarts,
+    )
+
+
+def _row(core: Router, spec: Spec, started: Sequence[str], seen: Seen) -> Row:
     plugin = core.plugins.get(spec.name)
     listing = plugin.listing if plugin else None
     failure = plugin.failure if plugin else None
@@ -66,6 +112,9 @@ def _row(core: Router, spec: Spec, started: Sequence[str]) -> Row:
         hidden=len(listing.tools) - shown if listing else 0,
         confined=False,  # nothing confines a subprocess yet, whatever its manifest asks for
         source=spec.source,
+        running=seen.get(spec.name, ()),
+        withheld=count_withheld(core, spec.name) or 0,
+        quarantined=bool(core.catalog.withheld(spec.name).reason),
         failure=Failure(failure.name, str(failure), failure.hint) if failure else None,
     )
 
@@ -96,6 +145,8 @@ def _say_rows(rows: list[Row], problems: list[Problem]) -> None:
             f"Nothing is configured. Name servers in {default_config_file(os.environ)}, or give --mcp-config FILE."
         )
     for row in rows:
+        if said := withheld_line(row.name, None if row.quarantined else row.withheld):
+            click.secho(f"\n{said}", fg="yellow")
         if row.failure is not None:
             click.echo()
             say_failure(row.name, row.failure.message, row.failure.hint)
@@ -115,14 +166,16 @@ def _say_table(rows: list[Row]) -> None:
     from broker.cli.screen import console
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for heading in ("name", "state", "MCP", "version"):
+    live = any(row.running for row in rows)
+    for heading in ("name", "state", *(("now",) if live else ()), "MCP", "version"):
         table.add_column(heading, overflow="fold")
     table.add_column("tools", justify="right")
     table.add_column("confined")
     table.add_column("source", overflow="fold")
     for row in rows:
         style = {"failed": "red", "disabled": "dim", "started": "green"}.get(row.state)
-        table.add_row(*_cells(row), style=style)
+        name, state, *rest = _cells(row)
+        table.add_row(name, state, *((_now(row.running),) if live else ()), *rest, style=style)
     console().print(table)
 
 
@@ -133,6 +186,13 @@ def _cells(row: Row) -> tuple[str, ...]:
         tools += f" of {(row.tools or 0) + row.hidden}"
     confined = "yes" if row.confined else "no"
     return row.name, row.state, spoken, first_line(row.version), tools, confined, _short(row.source)
+
+
+def _now(seen: Sequence[Running]) -> str:
+    """Its state in each broker; whose broker that is, if there are several."""
+    if len({each.broker for each in seen}) == 1:
+        return ", ".join(each.state.value for each in seen)
+    return ", ".join(f"{each.state.value} ({first_line(each.client)})" for each in seen)
 
 
 def _short(path: str) -> str:

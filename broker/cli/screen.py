@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -15,13 +16,29 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PIPE_WIDTH = 160  # columns of a table that no terminal shows
-# What moves a cursor, sets a title or colours, hides text, or turns its direction around.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# What moves a cursor, sets a title or colours, turns the direction around, breaks a line unseen, or cannot be seen at
+# all; half a surrogate pair, which cannot be printed. Joiners (200c, 200d) stay: scripts and emoji need them.
+_CONTROL = (
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 
 
 def plain(text: str) -> str:
     """A plugin's text with its control characters made visible, so that it cannot play with the terminal."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\r\n", "\n"))
+    return _visible(text.replace("\r\n", "\n"))
+
+
+def word(text: str) -> str:
+    """A name, a path or one word of an argv: all of it on one line, with its line breaks and tabs made visible too."""
+    return _visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+class Plain(logging.Formatter):
+    """What is logged to a terminal or into a client's own log, safe like everything else."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
 
 
 def first_line(text: str) -> str:
@@ -52,6 +69,10 @@ def say_failure(name: str, message: str, hint: str, *, stderr: bool = False) -> 
     click.secho(f"{name} failed", fg="red", bold=True, err=stderr)
     click.echo(f"  {_indented(message)}", err=stderr)
     click.secho(f"  fix: {_indented(hint)}", fg="green", err=stderr)
+
+
+def _visible(text: str) -> str:
+    return re.sub(_CONTROL, lambda found: f"\\x{ord(found[0]):02x}", text)  # compiled when there is something to show
 
 
 def _indented(text: str) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from broker import __version__
+from broker.confine.backends import Grade
 from broker.core.meeting import Folder, folders
 from broker.errors import PluginUnavailable
 from broker.model import Spec
@@ -40,6 +41,17 @@ class Program(Struct, frozen=True):
     version: str | None
     needed_by: list[str]  # the plugins that name it
     missing_for: list[str]  # those of them that do not find it
+
+
+class Enforcement(Struct, frozen=True, kw_only=True):
+    """What this machine can hold a plugin to."""
+
+    backend: str | None  # the mechanism; None: nothing, and plugins with permissions are refused
+    grades: dict[str, Grade]  # of each kind of permission and of limit
+    failed: dict[str, str]  # what does not work here, with why
+    advice: list[str]  # what would help
+    root: bool  # it runs as root
+    seconds: float  # that it took to find out
 
 
 class Leftover(Struct, frozen=True):
@@ -73,6 +85,26 @@ def programs(specs: Iterable[Spec], environ: Mapping[str, str]) -> list[Program]
     """Where each is, on the PATH of the plugin that needs it."""
     enabled = [spec for spec in specs if spec.enabled]
     return [_program(name, [spec for spec in enabled if _needs(spec, name)], environ) for name in PROGRAMS]
+
+
+def enforcement() -> Enforcement:
+    """What plugins can be held to, found out by holding throw-away processes to it: some tenths of a second."""
+    import asyncio
+
+    from broker.confine import backends, remedies
+
+    found = asyncio.run(backends.examine())
+    advice = remedies.advice(found.failed)
+    if found.groups.remedy and not found.groups.kinds:
+        advice.append(f"{found.groups.remedy} Then memory and processes are counted for each plugin as a whole.")
+    return Enforcement(
+        backend=found.backend,
+        grades=backends.grades(found),
+        failed=dict(found.failed),
+        advice=advice,
+        root=found.root,
+        seconds=round(found.seconds, 3),
+    )
 
 
 def leftovers(specs: Iterable[Spec], environ: Mapping[str, str]) -> list[Leftover]:

@@ -15,9 +15,13 @@ Rule 5: the trees of a keeper that was killed become the fork server's children,
         broker and the last keeper have.
 Rule 6: what is imported here is paid at the first start, and what is written to later is paid by every keeper.
 
-To the fork server: one byte with the keeper's end of a control socket.
-To a keeper: the plan with stdin, stdout and stderr; then `t` (SIGTERM to the tree) or `k` (SIGKILL).
-From a keeper, in lines: `pid 123` or `failed 2 program`; then `exit -9`; last `gone`.
+Rule 7: what confines a plugin (`jail.py`) is imported by the fork server at the first one that is to be confined.
+
+To the fork server: `+` (`w` for a confined plugin) with the keeper's end of a control socket.
+To a keeper: the plan with stdin, stdout and stderr, and the wire of a confined plugin; then `t` (SIGTERM to the tree)
+or `k` (SIGKILL).
+From a keeper, in lines: `pid 123` or `failed 2 program`, of a confined plugin also `failed 40 step why it failed`;
+then `exit -9`; last `gone`.
 
 Where there is no subreaper and no /proc (macOS), a tree is found in a `ps` snapshot by parents, and the plugin's
 process group is killed with it. That misses a process that left the group and whose parent has ended, and
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
     import signal
     import socket
     from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from broker.confine.jail import Jail
 else:  # their Python halves import enum and selectors: 14 ms
     import _signal as signal
     import _socket as socket
@@ -156,6 +162,7 @@ class Keeper:
         self.heard: list[int] = [control, self.wake]
         self.main = 0
         self.failed = -1  # the pipe on which the plugin's process says that it cannot become the plugin
+        self.jail: Jail | None = None
         self.steps: list[tuple[float, int]] = []  # when the broker is gone: when to send what
         self.killing = False
         self.pause = AGAIN
@@ -179,27 +186,30 @@ class Keeper:
             self._climb()
         self._say("gone")
 
-    def _start(self, cwd: bytes | None, argv: list[bytes], env: dict[bytes, bytes], fds: list[int]) -> None:
+    def _start(
+        self, cwd: bytes | None, argv: list[bytes], env: dict[bytes, bytes], fds: list[int], wall: bytes
+    ) -> None:
         self.failed, told = os.pipe()
         keeper = os.getpid()
         try:
-            self.main = os.fork()
+            self.jail = jailed(wall, fds[3]) if wall else None
+            self.main = self.jail.bear() if self.jail else os.fork()
         except OSError as error:
-            self._say(f"failed {error.errno} fork")
+            self._say(f"failed {error.errno} fork{' ' + _reason(error) if wall else ''}")
             return
         if self.main == 0:
-            become(keeper, cwd, argv, env, fds, told)
+            become(keeper, cwd, argv, env, fds[:3], told, self.jail)
         for fd in (*fds, told):
             os.close(fd)
         self.heard.append(self.failed)
 
     def _started(self) -> None:
         """It is the plugin now, or said why it cannot be."""
-        said = os.read(self.failed, 100).decode()
+        said = (self.jail.heard(self.failed) if self.jail else os.read(self.failed, 100)).decode("utf-8", "replace")
         self.heard.remove(self.failed)
         os.close(self.failed)
         self.failed = -1
-        self._say(f"failed {said}" if said else f"pid {self.main}")
+        self._say(f"failed {said}" if said else f"pid {self.jail.plugin(self.main) if self.jail else self.main}")
 
     def _children(self) -> bool:
         """Bury the dead; whether anybody is left."""
@@ -209,7 +219,7 @@ class Keeper:
                 if pid == 0:
                     return True
                 if pid == self.main:
-                    self._ended(os.waitstatus_to_exitcode(status))
+                    self._ended(self.jail.code(status) if self.jail else os.waitstatus_to_exitcode(status))
         except ChildProcessError:
             return False
 
@@ -231,7 +241,7 @@ class Keeper:
             now = time.monotonic()
             self.steps = [(now + STEP, signal.SIGTERM), (now + 2 * STEP, signal.SIGKILL)]
         if b"t" in words:
-            signal_tree(signal.SIGTERM)
+            self._ask_to_end()
         self.killing |= b"k" in words
 
     def _climb(self) -> None:
@@ -241,7 +251,12 @@ class Keeper:
             if number == signal.SIGKILL:
                 self.killing = True
             elif not self.killing:
-                signal_tree(number)
+                self._ask_to_end()
+
+    def _ask_to_end(self) -> None:
+        signal_tree(signal.SIGTERM)
+        if self.jail and self.main:
+            self.jail.stop(self.main)
 
     def _patience(self) -> float | None:
         """Seconds until something is to be done though nothing is heard."""
@@ -261,26 +276,36 @@ class Keeper:
             pass
 
 
-Plan = tuple[bytes | None, list[bytes], dict[bytes, bytes], list[int]]
+def _reason(error: OSError) -> str:
+    return f"the kernel makes no process for it: {error.strerror}"
+
+
+Plan = tuple[bytes | None, list[bytes], dict[bytes, bytes], list[int], bytes]
 
 
 def receive(control: socket.socket) -> Plan | None:
-    """What to start, and its three descriptors; None if the broker is gone before it said so.
+    """What to start, its descriptors and its wall; None if the broker is gone before it said so.
 
-    Four bytes of length, then fields that end with NUL: folder, number of words, words, variables.
+    Twice four bytes of length, of the fields and of the wall. Fields end with NUL: folder, number of words, words,
+    variables. The wall is what `Jail` takes, and empty for a plugin that is not confined.
     """
-    data, fds = received(control, 1 << 16, 3)
+    data, fds = received(control, 1 << 16, 4)
     if len(fds) < 3:
         return None
-    while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "big"):
+    while len(data) < 8 or len(data) < 8 + sum(lengths(data)):
         more = control.recv(1 << 20)
         if not more:
             return None
         data += more
-    cwd, count, *rest = data[4:].split(b"\0")[:-1]
+    end = 8 + lengths(data)[0]
+    cwd, count, *rest = data[8:end].split(b"\0")[:-1]
     argv, variables = rest[: int(count)], rest[int(count) :]
     env = dict(variable.split(b"=", 1) for variable in variables)
-    return cwd or None, argv, env, fds
+    return cwd or None, argv, env, fds, data[end:]
+
+
+def lengths(data: bytes) -> tuple[int, int]:
+    return int.from_bytes(data[:4], "big"), int.from_bytes(data[4:8], "big")
 
 
 def received(control: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
@@ -295,28 +320,53 @@ def received(control: socket.socket, size: int, most: int) -> tuple[bytes, list[
 
 
 def become(
-    keeper: int, cwd: bytes | None, argv: list[bytes], env: dict[bytes, bytes], fds: list[int], told: int
+    keeper: int,
+    cwd: bytes | None,
+    argv: list[bytes],
+    env: dict[bytes, bytes],
+    fds: list[int],
+    told: int,
+    jail: Jail | None,
 ) -> None:
     """Turn this process, which `keeper` forked, into the plugin; or say why not on `told` and exit."""
     what = "setup"
     try:
-        os.setsid()
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != keeper:
-            os._exit(1)
-        clear_signals()
-        for number, fd in enumerate(fds):
-            os.dup2(fd, number)
-        close_all_but(told)
-        if cwd is not None:
-            what = "folder"
-            os.chdir(cwd)
+        if jail is not None:
+            jail.enter(cwd, fds, told)
+        else:
+            os.setsid()
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != keeper:
+                os._exit(1)
+            clear_signals()
+            for number, fd in enumerate(fds):
+                os.dup2(fd, number)
+            close_all_but(told)
+            if cwd is not None:
+                what = "folder"
+                os.chdir(cwd)
         what = "program"
         os.execvpe(argv[0], argv, env)
     except OSError as error:
-        os.write(told, f"{error.errno} {what}".encode())
+        os.write(told, b"%d %s" % (error.errno or 0, getattr(error, "told", what.encode())))
     finally:
         os._exit(127)
+
+
+def jailed(wall: bytes, wire: int) -> Jail:
+    """A plugin's confinement."""
+    from broker.confine.jail import Jail
+
+    return Jail(wall, wire)
+
+
+def learn_to_confine() -> None:
+    """Import what a jail needs, once for all keepers. It lies beside us: this interpreter knows no other place."""
+    if "broker.confine.jail" not in sys.modules:
+        sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+        import broker.confine.jail  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+        gc.freeze()
 
 
 def clear_signals() -> None:
@@ -374,6 +424,8 @@ class ForkServer:
             self.alone_since = time.monotonic()
         if not fds:  # also when no descriptor was free for it; the broker sees its end
             return
+        if data == b"w":
+            learn_to_confine()
         try:
             pid = os.fork()
         except OSError as error:

@@ -20,12 +20,20 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+from broker.errors import NotEnforced
+
+if TYPE_CHECKING:
+    from broker.confine.enforced import Enforced
+    from broker.confine.plan import Confinement
 
 GRACE = 2.0  # seconds a process has after its stdin closed, and again after SIGTERM (the official SDKs' number)
 GONE = 2.0  # seconds from SIGKILL until we no longer wait for the kernel
 TRIES = 3  # to hand a plugin over: the fork server may have been killed, and that shows only in the trying
+NOTIFY = "notify"  # what a confined plugin sent: where the broker hears of calls it makes in the plugin's stead
 KEEPER = Path(__file__).with_name("keeper.py")
+_LIBRARIES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # where a Python may find its own library
 
 
 class Child:
@@ -39,11 +47,21 @@ class Child:
         self.exited: asyncio.Future[int] = loop.create_future()
         self._gone: asyncio.Future[None] = loop.create_future()  # its tree
         self._ending: asyncio.Task[None] | None = None
+        self.overstepped = ""  # what it used more of than it may, as a sentence's end; it was ended for that
+        self.enforced: Enforced | None = None  # of a confined one: what the kernel said after its start
+        self.sent: dict[
+            str, int
+        ] = {}  # descriptors that a confined one sent out before it began, for its owner to close
 
     @property
     def code(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
         return self.exited.result() if self.exited.done() else None
+
+    def listeners(self) -> dict[str, socket.socket]:
+        """The listening sockets among what it sent out, by door (`tcp:127.0.0.1:3128`); the caller has them now."""
+        doors = [name for name in self.sent if name != NOTIFY]
+        return {name: socket.socket(fileno=self.sent.pop(name)) for name in doors}
 
     @property
     def uptime(self) -> float:
@@ -78,9 +96,10 @@ class Child:
 class _Kept(Child):
     """A child with a keeper; `control` is our end of the socket to that."""
 
-    def __init__(self, control: int, stdin: int, stdout: int, stderr: int) -> None:
+    def __init__(self, control: int, stdin: int, stdout: int, stderr: int, wire: int) -> None:
         super().__init__(0, stdin, stdout, stderr)
         self._control = control
+        self._wire = wire
         self._rest = b""
         self._loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[_Refusal | None] = self._loop.create_future()
@@ -90,8 +109,19 @@ class _Kept(Child):
         """Nobody will have it: kill what there is of it, and close everything."""
         self._signal_tree(_KILL)
         self._silence()
-        for fd in (self.stdin, self.stdout, self.stderr):
+        self.take_sent()
+        for fd in (self.stdin, self.stdout, self.stderr, *self.sent.values()):
             os.close(fd)
+
+    def take_sent(self) -> None:
+        """What a confined plugin sent out; it did that before it began, so that all of it is there."""
+        if self._wire < 0:
+            return
+        with socket.socket(fileno=self._wire) as wire, contextlib.suppress(BlockingIOError):
+            self._wire = -1
+            wire.setblocking(False)
+            while (message := socket.recv_fds(wire, 1000, 1))[1]:
+                self.sent[message[0].decode()] = message[1][0]
 
     def _signal_tree(self, number: int) -> None:
         if self._control >= 0:
@@ -116,7 +146,7 @@ class _Kept(Child):
             self.pid = int(details[0])
             self._open(None)
         elif what == "failed":
-            self._open((int(details[0]), details[1]))
+            self._open((int(details[0]), details[1], " ".join(details[2:])))
         elif what == "exit":
             self._exit(int(details[0]))
         elif what == "gone":
@@ -138,7 +168,7 @@ class _Kept(Child):
                 os.killpg(self.pid, _KILL)
         self._exit(-_KILL)
         self._gone.set_result(None)
-        self._open((errno.ECHILD, "keeper"))
+        self._open((errno.ECHILD, "keeper", ""))
 
 
 class _Plain(Child):
@@ -200,6 +230,8 @@ class _ForkServer:
                 [sys.executable, "-I", "-S", str(KEEPER), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                # What others may read in its /proc entry holds none of our variables; these it needs to start.
+                env={name: os.environ[name] for name in _LIBRARIES if name in os.environ},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -207,11 +239,11 @@ class _ForkServer:
         ours.setblocking(False)
         self._control = ours
 
-    def fork(self, control: int) -> None:
+    def fork(self, control: int, *, confine: bool) -> None:
         """Have a keeper forked that listens at `control`. Raises `OSError`."""
         self.begin()
         try:
-            socket.send_fds(self._control, [b"+"], [control])
+            socket.send_fds(self._control, [b"w" if confine else b"+"], [control])
         except ConnectionError:
             self._drop()
             raise
@@ -224,7 +256,7 @@ class _ForkServer:
             self._process = None
 
 
-_Refusal = tuple[int, str]  # errno, and what it is about
+_Refusal = tuple[int, str, str]  # errno, what it is about; of a jail: the step that failed, and why
 _KILL = signal.SIGKILL if os.name == "posix" else signal.SIGTERM
 _server = _ForkServer()
 
@@ -236,23 +268,58 @@ def prepare() -> None:
             _server.begin()
 
 
-async def spawn(argv: Sequence[str] | str, *, env: Mapping[str, str], cwd: str | None) -> Child:
-    """Start `argv` (on Windows a command line) in a session of its own. Raises `OSError`, `ValueError`."""
+async def spawn(
+    argv: Sequence[str] | str, *, env: Mapping[str, str], cwd: str | None, wall: Confinement | None = None
+) -> Child:
+    """Start `argv` (on Windows a command line) in a session of its own, held to `wall` by the kernel.
+
+    Raises `OSError`, `ValueError`, and `NotEnforced` when it cannot be held: then nothing was executed.
+    """
     if os.name != "posix":
+        if wall is not None:
+            raise NotEnforced(f"{wall.name} was not started: nothing can confine a program on Windows yet")
         return _Plain(_popen(argv, env, cwd))
     assert not isinstance(argv, str)
-    plan = _plan(argv, env, cwd)
+    plan = _plan(argv, env, cwd, wall)
     for _ in range(TRIES):
         with contextlib.suppress(ConnectionError):
-            child = await _handed_over(plan)
+            child = await _handed_over(plan, wall)
             refusal = await _opened(child)
             if refusal is None:
-                return child
+                return child if wall is None else _held(child, wall)
+            number, what, why = refusal
+            why = _last_words(child) or why if what == "bubblewrap" else why
             child.abandon()
-            number, what = refusal
+            if wall is not None and why:
+                raise NotEnforced(f"{wall.name} was not started, because it cannot be confined: {why} (step {what})")
             if what != "keeper":
                 raise OSError(number, os.strerror(number), {"program": argv[0], "folder": cwd}.get(what))
     raise OSError("the process that starts it was killed each time")
+
+
+def _held(child: _Kept, wall: Confinement) -> Child:
+    """The child, once the kernel said that it is confined. Raises `NotEnforced`."""
+    from broker.confine.enforced import enforced_on
+
+    child.take_sent()
+    try:
+        child.enforced = enforced_on(child.pid)
+        missing = child.enforced.lacks(wall) if child.enforced else []
+    except OSError as error:
+        missing = [f"nobody may look at what it is held to ({error})"]
+    if missing:
+        child.abandon()
+        raise NotEnforced(f"{wall.name} was ended at its start, because it is not confined: {', '.join(missing)}")
+    return child
+
+
+def _last_words(child: Child) -> str:
+    """What a program that ended wrote on its stderr, in one line."""
+    os.set_blocking(child.stderr, False)
+    try:
+        return " ".join(os.read(child.stderr, 1000).decode("utf-8", "replace").split())
+    except BlockingIOError:
+        return ""
 
 
 async def _opened(child: _Kept) -> _Refusal | None:
@@ -263,7 +330,7 @@ async def _opened(child: _Kept) -> _Refusal | None:
         raise
 
 
-async def _handed_over(plan: bytes) -> _Kept:
+async def _handed_over(plan: bytes, wall: Confinement | None) -> _Kept:
     """A child whose keeper has what to start. Raises `OSError`."""
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
         stdin, to_stdin = _pipe(theirs, ours)
@@ -271,13 +338,25 @@ async def _handed_over(plan: bytes) -> _Kept:
         from_stderr, stderr = _pipe(ours, theirs)
         control, keepers = socket.socketpair()
         ours.enter_context(control).setblocking(False)
-        _server.fork(theirs.enter_context(keepers).fileno())
+        given, wire = [stdin, stdout, stderr], -1
+        if wall is not None:
+            wire, fourth = _wire(ours, theirs)
+            given.append(fourth)
+        _server.fork(theirs.enter_context(keepers).fileno(), confine=wall is not None)
         with contextlib.suppress(ConnectionError):  # there is no keeper; what is in the socket says why
-            sent = socket.send_fds(control, [plan], [stdin, stdout, stderr])
+            sent = socket.send_fds(control, [plan], given)
             theirs.close()  # from here on the keeper's end of the socket is the keeper's alone
             await asyncio.get_running_loop().sock_sendall(control, plan[sent:])
         ours.pop_all()
-        return _Kept(control.detach(), to_stdin, from_stdout, from_stderr)
+        return _Kept(control.detach(), to_stdin, from_stdout, from_stderr, wire)
+
+
+def _wire(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:
+    """The two ends of a socket on which a confined plugin sends descriptors out."""
+    here, there = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    ours.callback(os.close, here)
+    theirs.callback(os.close, there)
+    return here, there
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
@@ -287,13 +366,30 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
     return read, write
 
 
-def _plan(argv: Sequence[str], env: Mapping[str, str], cwd: str | None) -> bytes:
+def _plan(argv: Sequence[str], env: Mapping[str, str], cwd: str | None, wall: Confinement | None) -> bytes:
     """What `keeper.receive` reads. Raises `ValueError`."""
+    described = b""
+    if wall is not None and wall.mode == "stage2":
+        from broker.confine import bwrap
+
+        argv, described = bwrap.wrapped(wall, argv, env, cwd)
+        env, cwd = {}, None
+    elif wall is not None:
+        described = _described(wall, argv)
     fields = [cwd or "", str(len(argv)), *argv, *(f"{name}={value}" for name, value in env.items())]
     if any("\0" in field for field in fields) or any("=" in name for name in env):
         raise ValueError("a word or a variable holds a character that no program can be given")
     body = b"".join(os.fsencode(field) + b"\0" for field in fields)
-    return len(body).to_bytes(4, "big") + body
+    return len(body).to_bytes(4, "big") + len(described).to_bytes(4, "big") + body + described
+
+
+def _described(wall: Confinement, argv: Sequence[str]) -> bytes:
+    from broker.confine.plan import described  # with ctypes: only where something is confined
+
+    try:
+        return described(wall, argv)
+    except OSError as error:
+        raise NotEnforced(f"{wall.name} was not started, because it cannot be confined: {error.strerror}") from None
 
 
 def _popen(argv: Sequence[str] | str, env: Mapping[str, str], cwd: str | None) -> subprocess.Popen[bytes]:

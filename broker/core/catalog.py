@@ -18,11 +18,13 @@ from fnmatch import fnmatchcase
 import msgspec
 from msgspec import Raw, Struct
 
+from broker.core import skills
 from broker.core.tasks import runs_tools
 from broker.core.views import SCHEME, Views, explicit, implied, views_of
 from broker.errors import BadArguments, NotFound
 from broker.model import KINDS, Kind, Listing, Problem, Spec
 from broker.permissions.lack import noted
+from broker.permissions.withheld import NOTHING, Withheld
 
 MAX_NAME = 60  # Copilot CLI cuts at 64 with its own prefix, Gemini CLI at 63
 PAGE = 4 << 20  # bytes of one page of a list; the TypeScript SDK drops a connection at 10 MiB
@@ -61,14 +63,18 @@ class Catalog:
         self._problems: dict[Kind, list[Problem]] = {}
         self._views: Views | None = None
         self.edition = 0  # another one: the tables may be others
+        self._withheld: dict[str, Withheld] = {}
         self._missing: dict[str, Entry] = {}  # in place of the tools of plugins that must be there, and are not
 
-    def put(self, spec: Spec, listing: Listing | None) -> None:
-        """What a plugin shows from now on; None takes it away."""
+    def put(self, spec: Spec, listing: Listing | None, withheld: Withheld = NOTHING) -> None:
+        """What clients see of a plugin from now on, and what is kept from them; None takes it away."""
         if self._alone not in (None, spec.name):
             return
         self.edition += 1
         self._missing.pop(spec.name, None)
+        self._withheld.pop(spec.name, None)
+        if withheld:
+            self._withheld[spec.name] = withheld
         if listing is None:
             self._listings.pop(spec.name, None)
         else:
@@ -114,13 +120,47 @@ class Catalog:
     def prompt(self, name: str) -> Entry:
         return self._found("prompts", name, "prompt")
 
+    def withheld(self, plugin: str) -> Withheld:
+        """What of a plugin's own lists is kept from clients."""
+        return self._withheld.get(plugin, NOTHING)
+
     def resource(self, uri: str) -> tuple[str, str]:
-        """(plugin, the plugin's own URI) of a resource: by list, by template, or by explicit owner."""
+        """(plugin, the plugin's own URI) of a resource: by list, by template, or by explicit owner.
+
+        Raises `NotFound`, `Withdrawn`.
+        """
+        try:
+            plugin, own = self._resource(uri)
+        except NotFound:
+            self._check_name("resources", uri)
+            raise
+        if plugin in self._withheld:
+            self._check_uri(plugin, own)
+        return plugin, own
+
+    def _check_uri(self, plugin: str, own: str) -> None:
+        """Raises `Withdrawn` for what is withheld, or can be had only by a template that is."""
+        withheld = self._withheld[plugin]
+        withheld.check_names(("resources", "templates"), own)
+        hidden = any(_matches(template, own) for template in withheld.names.get("templates", ()))
+        if withheld.reason or (hidden and not self._is_shown(plugin, own)):
+            raise withheld.refusal(own)
+
+    def _is_shown(self, plugin: str, own: str) -> bool:
+        """Whether a URI is listed, or can come from a template that is."""
+        listed, templates = self._table("resources").values(), self._table("templates").values()
+        return any(each.plugin == plugin and each.own == own for each in listed) or any(
+            each.plugin == plugin and _matches(each.own, own) for each in templates
+        )
+
+    def _resource(self, uri: str) -> tuple[str, str]:
         entry = self._table("resources").get(uri)
         if entry is not None:
             return entry.plugin, entry.own
         if uri.startswith(SCHEME):
             return self._view(uri)
+        if uri.startswith(skills.SCHEME):
+            return self._skill(uri)
         if uri.startswith(EXPLICIT):
             plugin, _, own = uri[len(EXPLICIT) :].partition("/")
             if own and plugin in self._listings:
@@ -144,6 +184,22 @@ class Catalog:
             raise NotFound(f"no plugin has a resource {uri}")
         return owner, uri
 
+    def _skill(self, uri: str) -> tuple[str, str]:
+        """Of a skill: by the owner in its URI, or by a plugin's own URI that is listed, or can be only one's."""
+        plugin, own = skills.implied(uri)
+        if self._has_skills(plugin) and self._alone is None:
+            return plugin, own
+        kinds: tuple[Kind, ...] = ("resources", "templates")
+        entries = [entry for kind in kinds for entry in self._table(kind).values()]
+        owners = {entry.plugin for entry in entries if _matches(entry.own, uri)}
+        owners = owners or {name for name in self._listings if self._has_skills(name)}
+        if len(owners) == 1:
+            return owners.pop(), uri
+        raise NotFound(f"no plugin has a skill {uri}", hint="Take a URI from skills/list or resources/list.")
+
+    def _has_skills(self, plugin: str) -> bool:
+        return plugin in self._listings and skills.offers(self._listings[plugin])
+
     def _of_app(self, name: str) -> Entry | None:
         """A tool by its own name, as the page of an app calls it, if only one plugin with pages has it."""
         plugins = self._known_views().plugins
@@ -164,13 +220,25 @@ class Catalog:
     def template(self, text: str) -> tuple[str, str]:
         """(plugin, the plugin's own template) of a URI template, or of a URI. Raises `NotFound`."""
         entry = self._table("templates").get(text)
-        return (entry.plugin, entry.own) if entry is not None else self.resource(text)
+        if entry is not None:
+            return entry.plugin, entry.own
+        self._check_name("templates", text)
+        return self.resource(text)
 
     def _found(self, kind: Kind, name: str, what: str) -> Entry:
         entry = self._table(kind).get(name)
         if entry is None:
+            self._check_name(kind, name)
             raise NotFound(f"no {what} is called {name}{_nearest(name, self._table(kind))}")
         return entry
+
+    def _check_name(self, kind: Kind, name: str) -> None:
+        """Raises `Withdrawn` if something withheld has this name, or everything of its plugin is."""
+        plain = self._alone is not None or kind not in ("tools", "prompts")
+        for plugin, withheld in self._withheld.items():
+            names = {own if plain else shown_name(plugin, own) for own in withheld.names.get(kind, ())}
+            if name in names or (withheld.reason and (self._alone is not None or name.startswith(f"{plugin}__"))):
+                raise withheld.refusal(name)
 
     def _table(self, kind: Kind) -> dict[str, Entry]:
         table = self._tables.get(kind)
@@ -236,6 +304,8 @@ class Catalog:
                 own = shown = _text(members[_KEY[kind]])
                 if own.startswith(SCHEME) and kind == "resources":
                     shown = self._known_views().shown(plugin, own)
+                elif own.startswith(skills.SCHEME) and self._alone is None and self._has_skills(plugin):
+                    shown = skills.shown(plugin, own)
                 elif shown in table:
                     shown = explicit(plugin, own) if own.startswith(SCHEME) else f"{EXPLICIT}{plugin}/{own}"
                 if shown != own:

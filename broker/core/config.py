@@ -26,6 +26,7 @@ from broker.core.manifest import (
     ResultSize,
     Seconds,
     Texts,
+    Unenforced,
     configured,
     examine,
 )
@@ -34,7 +35,7 @@ from broker.core.shape import Wrong, dotted, shaped, table, unknown_key
 from broker.core.source import Faulty, Toml, read_toml
 from broker.core.workspace import NAME as WORKSPACE_FILE
 from broker.core.workspace import narrow
-from broker.model import Limits, Problem, Settings, Spec, Surface
+from broker.model import Limits, Policy, Problem, Settings, Spec, Surface
 
 _LEAST_FRAME = 64 << 10  # bytes; below it ordinary tool lists would not pass
 _LATER = {".lua": "Lua", ".wasm": "WASM"}  # entries that are valid and that nothing here can run yet
@@ -56,6 +57,9 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     config: dict[str, object] = {}
     env: dict[str, str | int | float | None] = {}
     limits: LimitsTable = LimitsTable()
+    unconfined: bool = False
+    unenforced: Unenforced = ()
+    strict: bool = False
 
 
 class Top(Struct, frozen=True, kw_only=True):
@@ -68,7 +72,7 @@ class Top(Struct, frozen=True, kw_only=True):
     always: Texts | None = None
 
 
-_TOP_KEYS = ("max_frame", "concurrency", "audit", "expose", "always", "clients", "plugins", "servers")
+_TOP_KEYS = ("max_frame", "concurrency", "audit", "expose", "always", "clients", "policy", "plugins", "servers")
 
 
 def default_config_file(environ: Mapping[str, str]) -> Path:
@@ -100,6 +104,7 @@ def load(
         reading.add(servers_in(path, reading.around))
     if own is not None and workspace is not None:
         reading.narrowed(workspace, own)
+    reading.settings.named = sorted(reading.around.named)
     return reading.settings
 
 
@@ -144,6 +149,7 @@ class _Reading:
         else:
             self._top(file)
             self._clients(file)
+            self._policy(file)
             self.add(_entries(file, "plugins", self.around, _plugin))
             self.add(_entries(file, "servers", self.around, _server))
 
@@ -190,6 +196,14 @@ class _Reading:
             except Wrong as wrong:
                 about = f"{dotted(['clients', name])}: "
                 self.settings.problems.append(file.blame(wrong, "clients", name, about=about))
+
+    def _policy(self, file: Toml) -> None:
+        """Who writes one wants it strict: one that is wrong is taken at its strictest, and not left out."""
+        try:
+            self.settings.policy = shaped(file.data.get("policy", {}), Policy)
+        except Wrong as wrong:
+            self.settings.policy = Policy(pins="first", quarantine=True)
+            self.settings.problems.append(file.blame(wrong, "policy", about="`policy`, taken at its strictest: "))
 
 
 _Read = Callable[[str, object, Path, Surroundings], tuple[Spec, Manifest | None]]
@@ -246,6 +260,9 @@ def _plugin(name: str, held: object, path: Path, around: Surroundings) -> tuple[
         version=manifest.version,
         description=manifest.description,
         permissions=manifest.permissions.asked(),
+        unconfined=entry.unconfined,
+        unenforced=entry.unenforced,
+        strict=entry.strict,
         config=_options(manifest, entry.config),
         restart=manifest.restart.policy,
     )

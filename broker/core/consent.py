@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Raw, Struct
@@ -32,21 +32,29 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Ledger(Protocol):
-    """Where a yes is kept."""
+    """Where a yes is kept. Both block, and raise `BrokerError` or `OSError`."""
 
-    def allow(self, spec: Spec, *, once: bool) -> Spec:
-        """Grant all that `spec` lacks; `spec` as it is then. Blocks. Raises `LedgerBroken`, `DangerousGrant`."""
+    def approval(self, spec: Spec) -> Any:
+        """What would be approved now."""
+        ...
+
+    def allow(self, spec: Spec, approved: Any, *, once: bool, by: str) -> Spec:
+        """Grant all that `spec` lacks, if it is still what was approved; `spec` as it is then."""
         ...
 
 
 class Consent:
     """The questions of one broker.
 
-    `current` gives a plugin's configuration now (raises `NotFound`), `change` makes another one hold.
+    `ledger` opens the ledger; None: nothing can be granted here. `current` gives a plugin's configuration now (raises
+    `NotFound`), `change` makes another one hold.
     """
 
     def __init__(
-        self, ledger: Ledger | None, current: Callable[[str], Spec], change: Callable[[Spec], Awaitable[None]]
+        self,
+        ledger: Callable[[], Ledger] | None,
+        current: Callable[[str], Spec],
+        change: Callable[[Spec], Awaitable[None]],
     ) -> None:
         self._ledger, self._current, self._change = ledger, current, change
         self._locks: dict[str, asyncio.Lock] = {}
@@ -61,12 +69,18 @@ class Consent:
             params = question(spec)
             if self._ledger is None or (name, spec.missing) in self._refused or not _may_ask(call, params):
                 raise refusal(spec)
+            ledger = self._ledger()
+            approved = await asyncio.to_thread(ledger.approval, spec)
             decision = await _decision(call, params)
             if decision == "":
                 self._refused.add((name, spec.missing))
                 raise refusal(spec)
             log.info("%s: %s, granted %s by the user of %s", name, lack(spec), decision, call.caller.title)
-            await self._change(await asyncio.to_thread(self._ledger.allow, spec, once=decision == "once"))
+            by = f"the user of {call.caller.title}"
+            new = await asyncio.to_thread(ledger.allow, spec, approved, once=decision == "once", by=by)
+            await self._change(new)
+            if new.missing:
+                raise refusal(new)
 
 
 def question(spec: Spec) -> bytes:
@@ -108,5 +122,3 @@ async def _decision(call: Call, params: bytes) -> str:
         if answer.action == "accept" and answer.content and answer.content.decision in ("always", "once"):
             return answer.content.decision
     return ""
-
-

@@ -7,18 +7,14 @@ Rule 2: the file is replaced as a whole, by one process at a time; one that cann
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from broker.core.written import replace_file
 from broker.errors import ConfigError
 from broker.model import Problem
+from broker.permissions.written import alone, replace_file
 
 FILE = "disabled.json"
 
@@ -45,7 +41,7 @@ def switched_off(folder: Path) -> tuple[frozenset[str], list[Problem]]:
 def switch(folder: Path, name: str, *, off: bool) -> bool:
     """Switch `name` off or on for brokers that start later; whether that changes anything. Raises `ConfigError`."""
     try:
-        with _alone(folder):
+        with alone(folder / FILE):
             old, _ = switched_off(folder)
             new = old | {name} if off else old - {name}
             if new == old:
@@ -58,18 +54,3 @@ def switch(folder: Path, name: str, *, off: bool) -> bool:
             f"{folder / FILE} cannot be written: {error.strerror or error}",
             hint="Make room on the disk, or correct the rights of the folder.",
         ) from None
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """While no other process changes the file."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fd = os.open(folder / f"{FILE}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if sys.platform != "win32":
-            import fcntl
-
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from broker.core.shape import Wrong
 
@@ -26,6 +26,7 @@ class Surroundings(Struct, frozen=True):
 
     environ: Mapping[str, str]
     workspace: Path | None = None
+    named: set[str] = field(default_factory=set[str])  # files that entries were read from as well, there or not
 
     @property
     def home(self) -> str:

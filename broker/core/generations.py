@@ -4,7 +4,7 @@ Rule 1: blue/green: a new generation is ready, its lists learned, before it gets
         ready, the old one keeps the name and goes on.
 Rule 2: the older one finishes what it has, then is stopped. No call ever goes to two generations.
 Rule 3: the smallest difference: what needs no new instance is changed in place, what did not change is not touched.
-Rule 4: clients are told of changed lists only if what they are shown changed.
+Rule 4: clients are told of changed lists only if what they are shown changed; `Pinning` decides what that is.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Protocol
 from broker.core.catalog import Catalog
 from broker.core.deadlines import Deadlines
 from broker.core.listings import Listings
-from broker.core.plugins import House, Plugin
-from broker.core.ports import Identity, Nobody, Runtime
+from broker.core.pinning import Pinning
+from broker.core.plugins import House, Plugin, changed_kinds
+from broker.core.ports import Caller, Identity, Runtime
 from broker.core.starts import Starts
 from broker.core.status import State, Status
 from broker.errors import BrokerError, NotFound
@@ -36,13 +37,23 @@ class Neighbours(House, Protocol):
 
     def replaced(self, plugin: Plugin) -> None: ...
     def relisted(self, kinds: set[Kind]) -> None: ...
+    @property
+    def client(self) -> tuple[Identity, Caller]:
+        """Who is here, and opens what is opened without a call."""
+        ...
 
 
 class Generations:
     """All plugins by name; if `alone` is given, only that one."""
 
     def __init__(
-        self, runtime: Runtime, listings: Listings, catalog: Catalog, house: Neighbours, alone: str | None
+        self,
+        runtime: Runtime,
+        listings: Listings,
+        catalog: Catalog,
+        house: Neighbours,
+        alone: str | None,
+        pinning: Pinning | None = None,
     ) -> None:
         self.plugins: dict[str, Plugin] = {}
         self.disabled: dict[str, Spec] = {}
@@ -50,7 +61,8 @@ class Generations:
         self.deadlines = Deadlines()
         self._starts = Starts()
         self._runtime, self._listings, self._catalog, self._house = runtime, listings, catalog, house
-        self._alone = alone
+        self._alone, self._pinning = alone, pinning or Pinning()
+        self._pinning.tell = house.logged
         self._leaving: dict[asyncio.Task[None], Plugin] = {}  # older generations that finish what they have
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -63,8 +75,8 @@ class Generations:
             self.disabled[spec.name] = spec
             return
         known = self._listings.get(spec)
-        self.plugins[spec.name] = self._generation(spec, known)
-        self._catalog.put(spec, known)
+        self.plugins[spec.name] = plugin = self._generation(spec, known)
+        self._show(plugin)
         if known is None:
             self.unknown.add(spec.name)
 
@@ -83,9 +95,9 @@ class Generations:
         """End a plugin's instances, soon, and start it anew. Raises `NotFound`, `PluginUnavailable`."""
         async with self._lock(name):
             old = self.named(name)
-            identities = [lane.identity for lane in old.lanes] or [Identity()]
+            clients = self._clients(old)
             new = self._successor(old)
-            await new.open(identities)
+            await new.open(clients)
             return new.status()
 
     async def stop_one(self, name: str) -> Status:
@@ -119,15 +131,22 @@ class Generations:
         found += [Status(name=name, state=State.DISABLED) for name in self.disabled]
         return sorted(found, key=lambda status: (status.name, -status.generation))
 
-    def learned(self, plugin: Plugin, listing: Listing) -> bool:
-        """Keep what a plugin showed; whether it is the one that has its name."""
+    def learned(self, plugin: Plugin, listing: Listing, kinds: set[Kind]) -> set[Kind]:
+        """Keep what a plugin showed; those of `kinds`, which it changed, that are changed for clients."""
+        name = plugin.spec.name
         if not listing.partial:
             self._listings.put(plugin.spec, listing)
-        if self.plugins.get(plugin.spec.name) is not plugin:
-            return False
-        self.unknown.discard(plugin.spec.name)
-        self._catalog.put(plugin.spec, listing)
-        return True
+        if self.plugins.get(name) is not plugin:
+            return set()
+        self.unknown.discard(name)
+        before = self._catalog.listing(name)
+        self._show(plugin)
+        return changed_kinds(before, self._catalog.listing(name), kinds) if plugin.pinned else kinds
+
+    @property
+    def notices(self) -> list[bytes]:
+        """What is kept from clients now, as log messages for one that has just come."""
+        return self._pinning.notices
 
     async def stop(self, grace: float) -> None:
         """End every generation of every plugin."""
@@ -151,15 +170,15 @@ class Generations:
             self._tell(before)
             plugin = self.plugins.get(spec.name)
             if plugin is not None:
-                plugin.learn(Identity(), Nobody())
+                plugin.learn(*self._house.client)
                 self._house.replaced(plugin)
 
     async def _changed(self, old: Plugin, spec: Spec, touched: bool) -> None:
         if not touched and _what_runs(spec) == _what_runs(old.spec):
-            if spec != old.spec:
+            if spec != old.spec or self._pinning.moved(spec.name):
                 before = self._shown()
                 old.tune(spec)
-                self._catalog.put(spec, old.listing)
+                self._show(old)
                 self._tell(before)
             return
         new = self._generation(spec, None if touched else self._listings.get(spec), old.generation + 1)
@@ -168,10 +187,14 @@ class Generations:
         self._swap(old, new)
         self._leave(old, DRAIN)
 
+    def _clients(self, old: Plugin) -> list[tuple[Identity, Caller]]:
+        """Whom a new generation is to be opened for: those the old one is, or who is here."""
+        return [(lane.identity, lane.opener) for lane in old.lanes] or [self._house.client]
+
     async def _ready(self, old: Plugin, new: Plugin) -> bool:
         """Bring the new generation to where the old one is."""
         try:
-            await new.open([lane.identity for lane in old.lanes] or [Identity()])
+            await new.open(self._clients(old))
         except BrokerError as error:
             await new.stop(0.5)
             old.failure = error
@@ -189,10 +212,10 @@ class Generations:
     def _swap(self, old: Plugin, new: Plugin) -> None:
         before = self._shown()
         self.plugins[new.spec.name] = new
-        self._catalog.put(new.spec, new.listing)
+        self._show(new)
         if new.listing is None:
             self.unknown.add(new.spec.name)
-            new.learn(Identity(), Nobody())
+            new.learn(*self._house.client)
         else:
             self.unknown.discard(new.spec.name)
         self._tell(before)
@@ -218,8 +241,14 @@ class Generations:
         task.add_done_callback(self._leaving.pop)
         return task
 
+    def _show(self, plugin: Plugin) -> None:
+        """Have clients see of its lists what they may. Nothing else gives a list to the catalog."""
+        judged = self._pinning.judge(plugin.spec.name, plugin.listing)
+        plugin.shown, plugin.withheld, plugin.pinned = judged.listing, judged.withheld, judged.pinned
+        self._catalog.put(plugin.spec, judged.listing, judged.withheld)
+
     def _generation(self, spec: Spec, known: Listing | None, generation: int = 0) -> Plugin:
-        return Plugin(
+        plugin = Plugin(
             spec,
             self._runtime,
             self._house,
@@ -228,6 +257,8 @@ class Generations:
             listing=known,
             generation=generation,
         )
+        plugin.pinned = self._pinning.holds(spec.name)
+        return plugin
 
     def named(self, name: str) -> Plugin:
         """The plugin of this name. Raises `NotFound`."""

@@ -1,4 +1,4 @@
-"""One instance at a time of a plugin, in one era, and the calls that wait for it.
+"""One instance at a time of a plugin, in one era, for clients that can do no more than the one it was opened for.
 
 Rule 1: it is started when a call needs it, and again by itself when it ends badly, as `Life` allows.
 Rule 2: a call whose instance ends is sent once more only as `Retries` allows; those still waiting get the next one.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("broker.plugins")
 
+RECHECK_CALLS = 10  # calls after which the lists of one that has a pin are asked for again
 LONG_WAIT = 5.0  # seconds in line after which the log says, once, what to change
 TRIES = 3  # instances that may end before a call could be written to them
 REFRESH_PAUSE = 1.0  # seconds between two refreshes of the lists of a plugin that says they change all the time
@@ -52,10 +53,12 @@ class Lane(Host):
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = float("-inf")
         self._stale: set[Kind] = set()
+        self._unchecked = 0  # calls since its lists were asked for
         self._questions: dict[asyncio.Future[Reply], set[Call]] = {}
         self._vigil: Vigil | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._pausing = self._draining = self._stopped = False
+        self._used = False  # a call was made on this instance
 
     # what the core asks of it
 
@@ -105,11 +108,16 @@ class Lane(Host):
         """Have an instance, its lists known; the lane it is in. Raises `PluginUnavailable`."""
         if self.instance is None or self.starting is not None:
             await asyncio.shield(self._start_soon(identity, opener))
-            if (lane := self.plugin.lane(identity.era)) is not self:
+            if (lane := self.plugin.lane(identity)) is not self:
                 return await lane.ready(identity, opener)
             if self.instance is None:
                 raise self.plugin.failure or PluginUnavailable(f"{self.title} ended at its start")
         return self
+
+    def begin(self, identity: Identity, opener: Caller) -> None:
+        """Have an instance, soon."""
+        if self.off:
+            self._start_soon(identity, opener)
 
     async def watch(self, uri: str, identity: Identity, opener: Caller) -> None:
         """Have updates of a resource of its. Raises `PluginFailed`, `TimedOut`, `RemoteError`."""
@@ -160,6 +168,22 @@ class Lane(Host):
     def identity(self) -> Identity:
         """Of the client that opened it last."""
         return self._identity
+
+    @property
+    def opener(self) -> Caller:
+        """The client that opened it last."""
+        return self._opener
+
+    @property
+    def off(self) -> bool:
+        """Whether it has no instance, and none is on its way: the next is opened for whoever needs it."""
+        return self.instance is None and self.starting is None
+
+    def serves(self, identity: Identity) -> bool:
+        """Whether its instance knows, or will know, of all that this client can do."""
+        if identity is self._identity or self.era is Era.MODERN:
+            return not self.off
+        return not self.off and identity.abilities <= self._identity.abilities
 
     @property
     def idle_after(self) -> float:
@@ -251,16 +275,31 @@ class Lane(Host):
     def _outward(self, calls: Sequence[Call], said: Reply) -> Reply:
         return ((calls[0].outward if calls else None) or self.plugin.outward)(said)
 
+    def rest(self) -> bool:
+        """Give up an instance that was never called and that nobody needs; whether it has none now."""
+        if self.instance is None or self.starting is not None or self._used or self._watched or len(self.turns):
+            return False
+        self._stop_until_needed(self.instance)
+        return True
+
     # what its vigil finds
 
     def idle(self, instance: Instance) -> None:
         """Nobody called it for long: stop it until somebody does."""
         if self.instance is instance and self.starting is None and not len(self.turns):
             log.info("%s is stopped until its next call: nobody called it for %g s", self.title, self.idle_after)
-            self.turns.close()
-            self._let_go()
-            self.plugin.life.rested()
-            self._end(instance.stop(2.0))
+            self._stop_until_needed(instance)
+
+    def _stop_until_needed(self, instance: Instance) -> None:
+        self.turns.close()
+        self._let_go()
+        self.plugin.life.rested()
+        self._end(instance.stop(2.0))
+
+    def recheck(self, instance: Instance) -> None:
+        """Its lists were not asked for in a while: see whether one that has a pin still agrees with it."""
+        if self.instance is instance and self.plugin.pinned:
+            self.changed(set(KINDS))
 
     def suspended(self, instance: Instance, reason: str) -> None:
         """It cannot answer anybody, and the system says why."""
@@ -272,10 +311,15 @@ class Lane(Host):
     async def _run(self, instance: Instance, call: Call) -> Reply:
         deadlines, spec = self.plugin.deadlines, self.plugin.spec
         limits = spec.limits
+        self._used = True
+        if self.plugin.withheld:
+            self.plugin.withheld.check(call.method, call.params)
         if call.method == "tasks/result":  # it is there to wait
             limits = replace(limits, timeout=limits.cap)
         deadlines.begin(call, limits)
         try:
+            if self.plugin.pinned:
+                self._count(instance)
             return await instance.call(call)
         except asyncio.CancelledError:
             if not call.late:
@@ -291,6 +335,12 @@ class Lane(Host):
             if call.questions:
                 self._end_questions(call)
 
+    def _count(self, instance: Instance) -> None:
+        self._unchecked += 1
+        if self._unchecked >= RECHECK_CALLS:
+            self._unchecked = 0
+            self.recheck(instance)
+
     def _timed_out(self, instance: Instance) -> None:
         if self._vigil is not None and self._vigil.unresponsive and self.instance is instance:
             self._end(instance.fail("answered neither a call in its time nor any ping"))
@@ -301,7 +351,7 @@ class Lane(Host):
         plugin, now = self.plugin, asyncio.get_running_loop().time()
         plugin.retries.crashed(call, plugin.crashes)
         refused = plugin.life.refused(now)
-        if refused is None and not self._stopped and plugin.retries.may_repeat(call, plugin.listing, now):
+        if refused is None and not self._stopped and plugin.retries.may_repeat(call, plugin.shown, now):
             call.repeated = True
             return
         raise plugin.crashed(call, error, now) from None
@@ -386,7 +436,7 @@ class Lane(Host):
         plugin = self.plugin
         async with plugin.starts:
             instance = await plugin.runtime.start(plugin.spec, self._identity, plugin.listing, self)
-        self.instance = instance
+        self.instance, self._used = instance, False
         try:
             await self._begin(instance)
             if self.instance is not instance:
@@ -402,7 +452,7 @@ class Lane(Host):
     async def _begin(self, instance: Instance) -> None:
         """Learn its lists if nobody knows them, and tell it what its predecessor was told."""
         self.plugin.opened(self, instance)
-        if self.plugin.listing is None:
+        if self.plugin.listing is None or self.plugin.pinned:
             self.plugin.learned(await instance.lists(), set(KINDS))
         else:
             self.changed(set(KINDS))
@@ -453,6 +503,7 @@ class Lane(Host):
             except (BrokerError, Moved):
                 return
             self._refreshed_at = loop.time()
+            self.turns.taken -= 1  # our own asking is no use of it: it may fall asleep all the same
             try:
                 if self.instance is None:
                     return  # the next one is asked when it is ready

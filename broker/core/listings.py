@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from broker.core.written import replace_file
 from broker.model import Listing, Spec
+from broker.permissions.written import replace_file
 
 log = logging.getLogger("broker.listings")
 FORMAT = 1  # of the files; another number is another digest

@@ -15,6 +15,7 @@ from broker.core.shape import Wrong, shaped, unknown_key
 from broker.core.source import Faulty, Toml, read_toml
 from broker.errors import ConfigError
 from broker.model import Limits
+from broker.permissions.environment import complaint_about_env, complaint_about_secrets
 
 API = 1  # the plugin interface this broker speaks
 NAME = re.compile(r"[a-z0-9-]{1,32}")
@@ -104,6 +105,10 @@ class Patience(Seconds):
 
 Count = Annotated[int, Meta(ge=1)]
 Texts = tuple[str, ...]
+# What a user may accept that nothing here enforces; the names are those of `broker doctor`.
+Unenforced = tuple[
+    Literal["read", "write", "net", "sockets", "run", "processes", "tree", "memory", "pids", "disk"], ...
+]
 
 
 class Permissions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -223,6 +228,7 @@ def _checked(file: Toml, folder: Path) -> Manifest:
     manifest = shaped(file.data, Manifest)
     _check_words(manifest)
     _check_options(manifest)
+    check_variables(manifest.permissions)
     _check_start(manifest)
     if manifest.entry is not None:
         _check_entry(manifest.entry, folder)
@@ -244,6 +250,16 @@ def _check_words(manifest: Manifest) -> None:
     if not re.fullmatch(_SEMVER, manifest.version, re.ASCII):
         what = "`version` must be a semantic version, three numbers with dots."
         raise Wrong(what, keys=["version"], fix='Write it like "1.4.0" or "1.4.0-beta.1".')
+
+
+def check_variables(permissions: Permissions) -> None:
+    """Wrong, if the table asks for variables or secrets that no plugin is given."""
+    for kind, names, complaint in (
+        ("env", permissions.env, complaint_about_env),
+        ("secrets", permissions.secrets, complaint_about_secrets),
+    ):
+        if names and (what := complaint(names)):
+            raise Wrong(f"`permissions.{kind}`: {what}", keys=["permissions", kind], fix="Remove it from the list.")
 
 
 def _check_options(manifest: Manifest) -> None:

@@ -17,10 +17,23 @@ from msgspec import Raw, Struct, field
 
 from broker.core import jsonc
 from broker.core.expand import Surroundings
-from broker.core.manifest import NAME, Count, LimitsTable, Manifest, Permissions, ResultSize, Seconds, Texts, duration
+from broker.core.manifest import (
+    NAME,
+    Count,
+    LimitsTable,
+    Manifest,
+    Permissions,
+    ResultSize,
+    Seconds,
+    Texts,
+    Unenforced,
+    check_variables,
+    duration,
+)
 from broker.core.shape import Key, Wrong, dotted, shaped, table
 from broker.core.source import Faulty, read_text
 from broker.model import Limits, Problem, Spec
+from broker.permissions.environment import denied
 
 MAX_JSON = 16 << 20  # bytes; Claude keeps its history in the same file as its servers
 MAX_COMMENTED = 1 << 20  # bytes of a file with comments; a person wrote it
@@ -66,6 +79,9 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tools: Texts | None = None
     limits: LimitsTable = LimitsTable()
     permissions: Permissions | None = None
+    unconfined: bool = False
+    unenforced: Unenforced = ()
+    strict: bool = False
 
 
 KEYS = frozenset(Server.__struct_encode_fields__)
@@ -124,6 +140,8 @@ def server_spec(name: str, server: Server, *, source: str, around: Surroundings,
         command = (server.command, *server.args) if server.command else ()
         return Spec(name=name, source=source, command=command, enabled=False)
     _check_stdio(server)
+    if server.permissions is not None:
+        check_variables(server.permissions)
     return Spec(
         name=name,
         source=source,
@@ -137,6 +155,9 @@ def server_spec(name: str, server: Server, *, source: str, around: Surroundings,
         replay=server.replay,
         max_result=None if server.max_result is None else int(server.max_result),
         permissions=None if server.permissions is None else server.permissions.asked(),
+        unconfined=server.unconfined,
+        unenforced=server.unenforced,
+        strict=server.strict,
     )
 
 
@@ -148,6 +169,14 @@ def servers_in(path: Path, around: Surroundings) -> Iterator[Found | Problem]:
             yield from _servers(path, text, section, around)
     except Faulty as faulty:
         yield faulty.problem
+
+
+def _check_env(spec: Spec) -> None:
+    """Refuse what a file made by another program must not choose: code that is run in front of the command."""
+    for name in spec.env:
+        if denied(name):
+            what = f"`env` sets {dotted([name])}, which makes programs run other code than the command."
+            raise Wrong(what, keys=["env"], fix=f"If you want that, write [servers.{spec.name}] into config.toml.")
 
 
 def _check_stdio(server: Server) -> None:
@@ -194,6 +223,7 @@ def _env_file(server: Server, around: Surroundings, anchor: Path) -> dict[str, s
     if server.env_file is None:
         return {}
     path = _path(server.env_file, around, anchor, "envFile")
+    around.named.add(path)
     try:
         text = read_text(Path(path), MAX_ENV_FILE)
     except Faulty as faulty:
@@ -263,6 +293,7 @@ def _server(path: Path, where: str, member: jsonc.Member, around: Surroundings) 
         server = shaped(_ours(msgspec.json.decode(member.value)), Server)
         anchor = around.workspace or path.parent
         spec = server_spec(slug(label), server, source=str(path), around=around, anchor=anchor)
+        _check_env(spec)
     except Wrong as wrong:
         return Problem(where, f"{dotted([label])}: {wrong.what}", wrong.fix, slug(label))
     except (msgspec.MsgspecError, RecursionError):

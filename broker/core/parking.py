@@ -33,7 +33,6 @@ MOST = 64  # parked calls of one client
 QUIET = 0.01  # seconds in which questions asked at the same time become one result
 PREFIX = b"broker1."
 
-_encode = msgspec.json.Encoder().encode
 _text = msgspec.json.Decoder(str).decode
 
 Execute = Callable[[Call], Coroutine[Any, Any, Reply]]
@@ -42,8 +41,8 @@ Execute = Callable[[Call], Coroutine[Any, Any, Reply]]
 class Parked:
     """One call that may ask, from its first request to its last."""
 
-    def __init__(self, call: Call, execute: Execute) -> None:
-        self.call = call
+    def __init__(self, call: Call, execute: Execute, info: Raw) -> None:
+        self.call, self.info = call, info
         self._loop = asyncio.get_running_loop()
         self._questions: dict[str, tuple[str, Reply]] = {}
         self._answers: dict[str, asyncio.Future[Reply]] = {}
@@ -147,11 +146,11 @@ class Parking:
         """Whether `call` is the retry of a parked one."""
         return bytes(call.params.get("requestState", b""))[1:].startswith(PREFIX)
 
-    async def begin(self, call: Call, execute: Execute) -> Reply:
-        """Run `call`; its result, or the questions its server has."""
+    async def begin(self, call: Call, execute: Execute, info: Raw) -> Reply:
+        """Run `call`; its result, or the questions of its server, which calls itself `info`."""
         if sum(parked.call.caller.key == call.caller.key for parked, _ in self._parked.values()) >= MOST:
             raise Overloaded(f"{MOST} calls of this client wait for its answers already")
-        return await self._settled(Parked(call, execute), call)
+        return await self._settled(Parked(call, execute, info), call)
 
     async def resume(self, call: Call) -> Reply:
         """Go on with a parked call, given its client's answers. Raises `BadArguments` for a state that is not good."""
@@ -185,8 +184,8 @@ class Parking:
         if result is not None:
             return result
         parked.call.token = parked.call.log_level = None  # nothing more for the request that is answered now
-        asked = {"resultType": "input_required", "inputRequests": parked.questions()}
-        return _encode({**asked, "requestState": self._sealed(parked, call)})
+        asked = {"inputRequests": parked.questions(), "requestState": self._sealed(parked, call)}
+        return eras.asking(asked, parked.info)
 
     # the state
 

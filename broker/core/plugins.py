@@ -1,7 +1,11 @@
 """A plugin's life: configured -> known (its lists are kept) -> started -> called -> draining -> gone.
 
 Rule 1: it is started when a call needs it, or once to learn its lists; starts are bounded, see `Starts` and `Life`.
-Rule 2: one lane per era that clients really speak, each with one instance and its own turns.
+Rule 2: one lane per era that clients really speak, each with one instance and its own turns. Legacy servers are told
+        once what their client can be asked, and show and do less, or other things, if it is little: so they are told
+        the truth about the client they are opened for. It shares its lane with every client that can do no more; one
+        that can do more has a lane of its own, or this one anew if no call was made on it yet. What a client cannot
+        be asked is declined for it. A modern server hears of its client in each request, and needs no second lane.
 Rule 3: a `Plugin` is one generation: another configuration or other code is another `Plugin`, which must be ready
         before it gets the name; this one then drains.
 Rule 4: lists are replaced only by a whole new answer, and clients are told only if it differs.
@@ -20,15 +24,17 @@ from broker.core import tasks
 from broker.core.deadlines import Deadlines
 from broker.core.lane import Lane, Moved
 from broker.core.life import Life
-from broker.core.ports import Call, Caller, Identity, Instance, Nobody, Reply, Runtime
+from broker.core.ports import Call, Caller, Identity, Instance, Reply, Runtime
 from broker.core.retries import READS, Retries
 from broker.core.starts import Starts
 from broker.core.status import State, Status
 from broker.errors import BrokerError, PluginFailed, PluginUnavailable
 from broker.model import Era, Kind, Listing, Spec
+from broker.permissions.withheld import NOTHING
 
 log = logging.getLogger("broker.plugins")
 
+MOST_LANES = 3  # of one era; clients that would need more share the last
 HOLD = 2.0  # seconds a call waits for a plugin that is started again; if it takes longer, its caller is told at once
 
 
@@ -68,23 +74,25 @@ class Plugin:
         self.hinted = False
         self.crashes = 0
         self.after: asyncio.Task[None] | None = None  # what must be over before its first start
+        self.shown, self.withheld = listing, NOTHING  # of its lists: what clients see, and what is kept from them
+        self.pinned = False  # its lists are compared with a pin: before it serves, and while it runs
         self._has_served = False
-        self._lanes: dict[Era, Lane] = {}
+        self._lanes: list[Lane] = []
         self._served: dict[Era, Era] = {}  # the era that was wanted -> the era it is served in
         self._learning: asyncio.Task[None] | None = None
 
     @property
     def lanes(self) -> list[Lane]:
         """Those with an instance, or with one on its way."""
-        return [lane for lane in self._lanes.values() if lane.instance is not None or lane.starting is not None]
+        return [lane for lane in self._lanes if not lane.off]
 
     async def call(self, call: Call) -> Reply:
         """Run one call when its turn comes."""
         self.retries.check(call)
         try:
-            return await self.lane(call.identity.era).call(call)
+            return await self.lane(call.identity).call(call)
         except Moved:
-            return await self.lane(call.identity.era).call(call)
+            return await self.lane(call.identity).call(call)
 
     def outward(self, said: Reply) -> Reply:
         """What it says, with the ids of its tasks as clients know them."""
@@ -94,15 +102,30 @@ class Plugin:
         """Whether it is known to speak this era."""
         return self.listing is not None and self.listing.versions.get(era) is not None
 
-    def lane(self, era: Era) -> Lane:
-        """Where clients of `era` are served: in their own era, unless the server is known not to speak it."""
+    def lane(self, identity: Identity) -> Lane:
+        """Where a client is served: in its own era, unless the server is known not to speak it. See rule 2."""
+        era = self._era(identity.era)
+        for lane in self._lanes:
+            if lane.era is era and lane.serves(identity):
+                return lane
+        return self._another(era)
+
+    def _another(self, era: Era) -> Lane:
+        """For a client that no lane serves: one that can be opened anew, or one more."""
+        lanes = [lane for lane in self._lanes if lane.era is era]
+        for lane in lanes:
+            if lane.off or lane.rest():
+                return lane
+        if len(lanes) >= MOST_LANES:
+            return lanes[-1]
+        self._lanes.append(Lane(self, era))
+        return self._lanes[-1]
+
+    def _era(self, era: Era) -> Era:
+        """In which clients of `era` are served."""
         if self.listing is not None and self.listing.versions.get(era, "?") is None:
             era = Era.MODERN if era is Era.LEGACY else Era.LEGACY
-        era = self._served.get(era, era)
-        lane = self._lanes.get(era)
-        if lane is None:
-            lane = self._lanes[era] = Lane(self, era)
-        return lane
+        return self._served.get(era, era)
 
     def learn(self, identity: Identity, opener: Caller) -> asyncio.Task[None] | None:
         """Start it once if its lists are not known, in the background; None if there is nothing to wait for."""
@@ -115,27 +138,28 @@ class Plugin:
 
     async def _learn(self, identity: Identity, opener: Caller) -> None:
         try:
-            await self.lane(identity.era).ready(identity, opener)
+            await self.lane(identity).ready(identity, opener)
         except BrokerError:
             pass  # `failure` has it; the log said it
 
-    async def open(self, identities: Iterable[Identity]) -> None:
+    async def open(self, clients: Iterable[tuple[Identity, Caller]]) -> None:
         """Be ready for all of these. Raises `PluginUnavailable`."""
-        await asyncio.gather(*(self.lane(each.era).ready(each, Nobody()) for each in identities))
+        begun = [(lane := self.lane(identity), lane.begin(identity, opener)) for identity, opener in clients]
+        await asyncio.gather(*(lane.ready(lane.identity, lane.opener) for lane, _ in begun))
 
     def tune(self, spec: Spec) -> None:
         """Take on a configuration that needs no new instance."""
         self.spec = self.retries.spec = spec
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             lane.turns.widen(spec.concurrency or 1)
 
     async def drain(self, bound: float) -> None:
         """Finish what it has, then end for good."""
-        await asyncio.gather(*(lane.drain(bound) for lane in self._lanes.values()))
+        await asyncio.gather(*(lane.drain(bound) for lane in self._lanes))
 
     async def stop(self, grace: float) -> None:
         """End every instance, for good."""
-        await asyncio.gather(*(lane.stop(grace) for lane in self._lanes.values()))
+        await asyncio.gather(*(lane.stop(grace) for lane in self._lanes))
 
     def status(self) -> Status:
         """What a person may know of it now."""
@@ -218,11 +242,12 @@ class Plugin:
         if instance.era is lane.era:
             return
         self._served[lane.era] = instance.era
-        del self._lanes[lane.era]
-        if instance.era in self._lanes:
+        self._lanes.remove(lane)
+        others = [each for each in self._lanes if each.era is instance.era]
+        if any(each.off or each.serves(lane.identity) for each in others):
             raise Moved
         lane.era = instance.era
-        self._lanes[instance.era] = lane
+        self._lanes.append(lane)
 
     def serves(self) -> None:
         """A start came to its end."""
@@ -276,8 +301,14 @@ class Plugin:
         known = {**old.versions, **listing.versions} if old else listing.versions
         self.listing = msgspec.structs.replace(listing, versions=known)
         if old is None or _signature(old) != _signature(self.listing):
-            changed: set[Kind] = {kind for kind in kinds if old is None or _bytes(old, kind) != _bytes(listing, kind)}
-            self.house.listed(self, self.listing, changed, first=old is None)
+            self.house.listed(self, self.listing, changed_kinds(old, listing, kinds), first=old is None)
+
+
+def changed_kinds(old: Listing | None, new: Listing | None, kinds: set[Kind]) -> set[Kind]:
+    """Those of `kinds` whose lists differ; all of them, if there was none."""
+    if old is None or new is None:
+        return set() if old is new else kinds
+    return {kind for kind in kinds if _bytes(old, kind) != _bytes(new, kind)}
 
 
 def _bytes(listing: Listing, kind: Kind) -> list[bytes]:

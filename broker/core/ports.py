@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 from msgspec import Raw, Struct
 
 from broker.errors import BrokerError, NoSuchMethod, PluginFailed
 from broker.model import Era, Kind, Listing, Spec
+from broker.wire import eras, questions
 
 Reply = bytes | Raw
 
@@ -64,13 +66,18 @@ class Face(Caller, Protocol):
         ...
 
 
-class Identity(Struct, frozen=True):
+class Identity(Struct, frozen=True, dict=True):
     """Who a client said it is, undecoded; handed to plugins it opens."""
 
     era: Era = Era.LEGACY
     version: str = ""
     info: Raw = Raw(b'{"name":"broker","version":"0"}')
     capabilities: Mapping[str, Raw] = {}
+
+    @cached_property
+    def abilities(self) -> frozenset[str]:
+        """What a plugin may make use of, in one word each."""
+        return questions.abilities(self.version or eras.LATEST_LEGACY, self.capabilities)
 
 
 class Call(Struct, eq=False):

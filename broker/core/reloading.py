@@ -23,14 +23,15 @@ from broker.model import Settings, Spec
 
 log = logging.getLogger("broker.reloading")
 
-FIXED = {"max_frame": "max_frame", "surface": "expose", "clients": "clients"}  # settings a running broker keeps
+AGAIN = 5.0  # seconds until what the system had no room for is tried again
+FIXED = ("max_frame", "policy")  # settings a running broker keeps
 
 
 class Reloading:
     """Watches the configuration and the plugins' files, and has changes applied.
 
     `found` was read from `files`; `read` reads them again (it is called in a thread). `apply` is given the plugins
-    there are from now on, and the names of those whose own files changed.
+    there are from now on, and the names of those whose own files changed; `expose` what tools are to be shown like.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class Reloading:
         files: Sequence[Path],
         read: Callable[[], Settings],
         apply: Callable[[Sequence[Spec], set[str]], Awaitable[None]],
+        expose: Callable[[Settings], object],
     ) -> None:
         self._found, self._files, self._read, self._apply = found, files, read, apply
+        self._expose = expose
         self._watching = Watching(self.changed)
         self._said = set(found.problems)
         self._reason = ""  # why the configuration stays as it was
@@ -69,8 +72,10 @@ class Reloading:
             self._take(await asyncio.to_thread(self._read))
         except BrokerError as error:
             self._say_unusable(f"{error}. {error.hint}")
-        except Exception:  # the system may have no room for a thread
-            log.exception("the configuration could not be read")
+        except (OSError, RuntimeError) as error:  # no descriptor or no thread is free
+            self._say_unusable(f"it cannot be read now: {error}")
+            asyncio.get_running_loop().call_later(AGAIN, self.changed, True, plugins)
+            return
         try:
             await self._watching.retarget(watched(self._files, self._found))  # before plugins start from these files
             await self._apply(self._found.plugins, plugins)
@@ -87,8 +92,10 @@ class Reloading:
             return
         for name in FIXED:
             if getattr(new, name) != getattr(self._found, name):
-                log.warning("the new `%s` holds from the next start of broker", FIXED[name])
-        self._found = kept(self._found, new)
+                log.warning("the new `%s` holds from the next start of broker", name)
+        old, self._found = self._found, kept(self._found, new)
+        if (old.surface, old.clients) != (new.surface, new.clients):
+            self._expose(self._found)
 
     def _say_unusable(self, reason: str) -> None:
         if reason and reason != self._reason:

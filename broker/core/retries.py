@@ -16,11 +16,12 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from broker.core import skills
 from broker.core.ports import Call
 from broker.errors import PoisonRequest
 from broker.model import Listing, Spec
 
-READS = frozenset({"resources/read", "prompts/get", "completion/complete"})
+READS = frozenset({"resources/read", "prompts/get", "completion/complete", skills.LIST, *skills.METHODS})
 STATE = frozenset({"inputResponses", "requestState"})
 REMEMBERED = 256  # requests that were in work at a crash
 

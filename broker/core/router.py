@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -20,13 +20,14 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from broker.core import tasks
+from broker.core import skills, tasks
 from broker.core.audit import Audit
 from broker.core.catalog import Catalog
 from broker.core.consent import Consent, Ledger
 from broker.core.generations import Generations
 from broker.core.listings import Listings
 from broker.core.parking import Parking
+from broker.core.pinning import Pinning
 from broker.core.plugins import Plugin
 from broker.core.ports import Call, Caller, Face, Identity, Nobody, Reply, Runtime
 from broker.core.views import contents_named
@@ -58,16 +59,18 @@ class Router:
         *,
         alone: str | None = None,
         audit: Audit | None = None,
-        ledger: Ledger | None = None,
+        ledger: Callable[[], Ledger] | None = None,
+        pinning: Pinning | None = None,
     ) -> None:
         self.catalog = Catalog(alone)
         self.alone = alone
         self._runtime, self._audit, self._parking = runtime, audit, Parking()
-        self.generations = Generations(runtime, listings, self.catalog, self, alone)
+        self.generations = Generations(runtime, listings, self.catalog, self, alone, pinning)
         self.plugins = self.generations.plugins
         self._consent = Consent(ledger, lambda name: self.generations.named(name).spec, self.generations.change)
         self._unknown = self.generations.unknown
         self._faces: dict[str, Face] = {}
+        self.client: tuple[Identity, Caller] = (Identity(), Nobody())  # who asked for lists last
         self._levels: dict[str, str] = {}
         self._watchers: dict[tuple[str, str], dict[str, str]] = {}  # (plugin, own uri) -> face -> its uri
         for spec in specs:
@@ -93,7 +96,7 @@ class Router:
                 self._audit.note(call, name, began, error)
             raise
         if self._audit is not None:
-            self._audit.note(call, name, began, None)
+            self._audit.note(call, name, began, reply)
         return reply
 
     async def _run(self, plugin: Plugin, call: Call) -> Reply:
@@ -101,7 +104,9 @@ class Router:
             if self._parking.resumes(call):
                 return await self._parking.resume(call)
             if (plugin.spec.missing or not plugin.speaks(Era.MODERN)) and self._parking.may_ask(call):
-                return await self._parking.begin(call, partial(self._permitted, plugin))
+                listing = None if plugin.spec.missing else plugin.listing  # then it is broker that asks
+                info = listing.info if listing is not None else Identity().info
+                return await self._parking.begin(call, partial(self._permitted, plugin), info)
         return await self._permitted(plugin, call)
 
     async def _permitted(self, plugin: Plugin, call: Call) -> Reply:
@@ -118,6 +123,8 @@ class Router:
         """A client is gone; its calls are ended by its face."""
         self._faces.pop(face.key, None)
         self._levels.pop(face.key, None)
+        if self.client[1] is face:
+            self.client = Identity(), Nobody()
         self._parking.leave(face.key)
         for uri in {faces[face.key] for faces in self._watchers.values() if face.key in faces}:
             task = asyncio.get_running_loop().create_task(self.unwatch(face, uri))
@@ -125,6 +132,7 @@ class Router:
 
     def unknown(self, identity: Identity, opener: Caller) -> list[asyncio.Task[None]]:
         """Begin to learn the lists nobody has seen yet; the tasks worth waiting for: those that never failed."""
+        self.client = identity, opener
         if not self._unknown:
             return []
         plugins = [self.plugins[name] for name in sorted(self._unknown)]
@@ -158,7 +166,7 @@ class Router:
         plugin, own = self._watchable(uri)
         if self.plugins[plugin].spec.missing:
             raise refusal(self.plugins[plugin].spec)
-        await self.plugins[plugin].lane(identity.era).watch(own, identity, face)
+        await self.plugins[plugin].lane(identity).watch(own, identity, face)
         self._watchers.setdefault((plugin, own), {})[face.key] = uri
 
     def _watchable(self, uri: str) -> tuple[str, str]:
@@ -211,9 +219,9 @@ class Router:
         return min(self._levels.values(), key=LOG_LEVELS.index, default=None)
 
     def listed(self, plugin: Plugin, listing: Listing, kinds: set[Kind], *, first: bool) -> None:
-        if self.generations.learned(plugin, listing) and kinds:
-            for face in list(self._faces.values()):
-                face.changed(kinds, first=first)
+        changed = self.generations.learned(plugin, listing, kinds)
+        for face in list(self._faces.values()) if changed else ():
+            face.changed(changed, first=first)
 
     def relisted(self, kinds: set[Kind]) -> None:
         for face in list(self._faces.values()):
@@ -227,8 +235,8 @@ class Router:
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _rewatch(self, plugin: Plugin, own: str) -> None:
-        lane = plugin.lanes[0] if plugin.lanes else plugin.lane(Identity().era)
-        await lane.watch(own, lane.identity, Nobody())
+        identity, opener = (plugin.lanes[0].identity, Nobody()) if plugin.lanes else self.client
+        await plugin.lane(identity).watch(own, identity, opener)
         self.updated(plugin, own)  # it may have changed between the two
 
     def absent(self, plugin: Plugin) -> None:
@@ -324,6 +332,33 @@ class Router:
         call.outward = self.plugins[plugin].outward
         return plugin
 
+    def _skill(self, call: Call) -> str:
+        if self.alone is not None:
+            return self.alone
+        shown = _string(call, "uri")
+        plugin, own = self.catalog.resource(shown)
+        if not self._has_skills(plugin):
+            raise NotFound(f"no skill is served at {shown}")
+        call.params["uri"] = Raw(_encode(own))
+        call.outward = partial(skills.outward, plugin)
+        return plugin
+
+    def _skills(self, call: Call) -> str:
+        if self.alone is not None:
+            return self.alone
+        plugin, _, own = _string(call, "cursor").partition(":")
+        if not self._has_skills(plugin):
+            raise NotFound(f"no plugin {plugin[:200]!r} has skills")
+        del call.params["cursor"]
+        if own:
+            call.params["cursor"] = Raw(_encode(own))
+        call.outward = partial(skills.outward, plugin)
+        return plugin
+
+    def _has_skills(self, plugin: str) -> bool:
+        listing = self.catalog.listing(plugin)
+        return plugin in self.plugins and listing is not None and skills.offers(listing)
+
     def _task_owner(self, shown: str) -> tuple[str, str]:
         """(plugin, the plugin's own id) of a task. Raises `NotFound`."""
         plugin, own = tasks.own_id(shown) if self.alone is None else (self.alone, shown)
@@ -370,6 +405,9 @@ _ADDRESS = {
     "tasks/update": Router._task,  # pyright: ignore[reportPrivateUsage]
     "tasks/cancel": Router._task,  # pyright: ignore[reportPrivateUsage]
     "tasks/list": Router._tasks,  # pyright: ignore[reportPrivateUsage]
+    "skills/list": Router._skills,  # pyright: ignore[reportPrivateUsage]
+    "skills/get": Router._skill,  # pyright: ignore[reportPrivateUsage]
+    "resources/directory/read": Router._skill,  # pyright: ignore[reportPrivateUsage]
 }
 
 

@@ -9,18 +9,15 @@ Rule 4: a server makes tasks only for who can handle them. A modern client says 
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 from msgspec import Raw
 
 from broker.core.ports import Identity, Reply
-from broker.errors import BadArguments, BrokerError, RemoteError
+from broker.errors import RemoteError
 from broker.model import Era, Listing
 from broker.wire.eras import CLIENT_CAPABILITIES
-
-log = logging.getLogger("broker.tasks")
 
 EXTENSION = "io.modelcontextprotocol/tasks"
 RELATED = "io.modelcontextprotocol/related-task"
@@ -158,39 +155,6 @@ def is_task(result: Reply) -> bool:
         return bytes(_members(result).get("resultType", b"")) == b'"task"'
     except msgspec.MsgspecError:
         return False
-
-
-async def page(plugins: Iterable[str], cursor: str | None, ask: Callable[[str], Awaitable[Reply]]) -> Reply:
-    """One page of the tasks of all `plugins`, one plugin after the other; one that fails is passed over.
-
-    A cursor is `PLUGIN:OWN`: whose page is next, and what the plugin calls it. Raises `BadArguments`.
-    """
-    left = sorted(plugins)
-    first = own_id(cursor)[0] if cursor is not None else "".join(left[:1])
-    if cursor is not None and first not in left:
-        raise BadArguments(f"the cursor {cursor!r} is not one of this list")
-    left = [name for name in left if name >= first]
-    at = cursor or shown_id(first, "")
-    while left:
-        name = left.pop(0)
-        items, following = await _asked(name, at, ask)
-        if following:
-            at = shown_id(name, following)
-        elif left:
-            at = shown_id(left[0], "")
-        if bytes(items) != b"[]" or following:
-            return _encode({"tasks": items, **({"nextCursor": at} if following or left else {})})
-    return b'{"tasks":[]}'
-
-
-async def _asked(name: str, cursor: str, ask: Callable[[str], Awaitable[Reply]]) -> tuple[Raw, str | None]:
-    """A page of one plugin's tasks, and its cursor of the next."""
-    try:
-        found = _members(await ask(cursor))
-        return found.get("tasks", Raw(b"[]")), _text(found["nextCursor"]) if "nextCursor" in found else None
-    except (BrokerError, msgspec.MsgspecError) as error:
-        log.warning("the tasks of %s are left out: %s", name, error)
-        return Raw(b"[]"), None
 
 
 def _rename(plugin: str, task: dict[str, Raw]) -> None:

@@ -3,7 +3,8 @@
 Rule 1: health is passive: anything it says is a heartbeat. It is probed only when it owes an answer and was silent.
 Rule 2: a slow tool is no reason to end it: one that answers no probe is called unresponsive, and ended only when a
         call's own time is over as well, or when the system says that it cannot run at all.
-Rule 3: nobody's call and nobody's subscription for long enough: it is stopped until it is needed again.
+Rule 3: the lists of one that has a pin are asked for now and then; that is no use of it.
+Rule 4: nobody's call and nobody's subscription for long enough: it is stopped until it is needed again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ log = logging.getLogger("broker.vigil")
 
 TICK = 5.0  # seconds between two looks
 SILENCE = 15.0  # seconds it may owe an answer in silence, before it is probed
+RECHECK = 300.0  # seconds between two looks at the lists of one that has a pin
 PROBE = 5.0  # seconds it has to answer a probe
 MISSES = 3  # probes in a row without any answer: unresponsive
 
@@ -33,6 +35,7 @@ class Watched(Protocol):
     def title(self) -> str: ...
     @property
     def idle_after(self) -> float: ...
+    def recheck(self, instance: Instance) -> None: ...
     def suspended(self, instance: Instance, reason: str) -> None: ...
     def idle(self, instance: Instance) -> None: ...
 
@@ -45,7 +48,7 @@ class Vigil:
         self._lane, self._instance = lane, instance
         self._loop = asyncio.get_running_loop()
         self._heard, self._taken = instance.heard, lane.turns.taken
-        self._since = self._used = self._loop.time()
+        self._since = self._used = self._checked = self._loop.time()
         self._misses = 0
         self._probe: asyncio.Task[None] | None = None
         self._timer = self._loop.call_later(TICK, self._look)
@@ -66,6 +69,9 @@ class Vigil:
             self._taken, self._used = turns.taken, now
         if turns.busy and now - self._since >= SILENCE and (self._probe is None or self._probe.done()):
             self._probe = self._loop.create_task(self._ask())
+        if now - self._checked >= RECHECK:
+            self._checked = now
+            self._lane.recheck(self._instance)
         if now - self._used >= self._lane.idle_after:
             self._lane.idle(self._instance)
 

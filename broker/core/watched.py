@@ -48,14 +48,14 @@ class Watched(Struct, frozen=True):
 
 
 def watched(config: Iterable[Path], found: Settings) -> Watched:
-    """What to watch: these configuration files, which need not exist, and what was found in them.
+    """What to watch: these configuration files and those they name, which need not exist, and what was found in them.
 
     A file with a problem is watched as well: a plugin that could not be taken up is, once its manifest is mended.
     Manifests are configuration, too.
     """
     blamed = (re.sub(r":\d+$", "", problem.where) for problem in found.problems)
     manifests = (os.path.join(spec.cwd, MANIFEST) for spec in found.plugins if spec.cwd and spec.version)
-    paths = {os.path.abspath(path) for path in (*config, *blamed, *manifests)}
+    paths = {os.path.abspath(path) for path in (*config, *found.named, *blamed, *manifests)}
     plugins = {spec.name: files_of(spec) for spec in found.plugins if spec.enabled}
     return Watched(tuple(sorted(paths)), plugins)
 

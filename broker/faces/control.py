@@ -2,6 +2,8 @@
 
     status                                   what this broker is, and every plugin of its
     restart, stop, disable, enable {name}    act on one plugin; its status afterwards
+    grant {name, permissions}                allow these as long as this broker lives
+    revoke {name}                            forget what was allowed so, and look again at what is granted
 
 Rule 1: it must never cost a client anything: it begins late, a socket that cannot be had is a line in the log, and
         everything is bounded: connections, bytes, requests in work, and the patience with one who says nothing.
@@ -18,7 +20,8 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -29,9 +32,13 @@ from broker.core.meeting import Folder, folders, is_ours
 from broker.core.status import Here, Status
 from broker.errors import BadArguments, NoSuchMethod, Overloaded
 from broker.link import Link
+from broker.model import Spec
 from broker.stream import FdStream
 from broker.wire.framing import Lines
 from broker.wire.peer import Asked, Peer
+
+if TYPE_CHECKING:
+    from broker.permissions.gate import Gate
 
 log = logging.getLogger("broker.control")
 
@@ -44,13 +51,16 @@ PAUSE = 1.0  # seconds without accepting when there are no descriptors left
 
 _encode = msgspec.json.Encoder().encode
 Reply = bytes | Raw
+Opening = Callable[[], "Gate"]
 
 
 class Control:
     """The control socket of one broker. `client` says whose broker this is."""
 
-    def __init__(self, generations: Generations, client: Callable[[], str]) -> None:
-        self._generations, self._client = generations, client
+    def __init__(
+        self, generations: Generations, client: Callable[[], str], gate: Callable[[], Gate] | None = None
+    ) -> None:
+        self._generations, self._client, self._gate = generations, client, gate
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._name = str(os.getpid())
@@ -93,13 +103,19 @@ class Control:
         uptime = round(time.monotonic() - self._began, 1)
         return Here(os.getpid(), __version__, self._client(), uptime, self._generations.statuses())
 
-    async def act(self, method: str, name: str) -> Status:
-        """Raises `NoSuchMethod`, `NotFound`, `PluginFailed`."""
+    async def act(self, method: str, asked: Named) -> Status:
+        """Raises `NoSuchMethod`, `NotFound`, `PluginFailed`, `BadArguments`, `DangerousGrant`."""
         action = ACTIONS.get(method)
-        if action is None:
+        permit = PERMITS.get(method) if self._gate is not None else None
+        if action is None and permit is None:
             raise NoSuchMethod(f"{method} is nothing a broker can be asked here")
-        log.info("%s %s, as a person asked", method, name)
-        task = self._loop.create_task(action(self._generations, name))
+        log.info("%s %s, as a person asked", method, asked.name)
+        if action is not None:
+            work = action(self._generations, asked.name)
+        else:
+            assert permit is not None and self._gate is not None
+            work = _permitted(self._generations, asked.name, partial(permit, self._gate(), asked.permissions))
+        task = self._loop.create_task(work)
         self._acts.add(task)
         task.add_done_callback(self._acts.discard)
         return await asyncio.shield(task)
@@ -170,7 +186,7 @@ class Guest:
     async def _act(self, asked: Asked) -> Reply:
         self._in_work += 1
         try:
-            return _encode(await self._control.act(asked.method, _name(asked.params)))
+            return _encode(await self._control.act(asked.method, _named(asked.params)))
         finally:
             self._in_work -= 1
             self._wait()
@@ -206,20 +222,46 @@ ACTIONS: dict[str, Action] = {
 }
 
 
-class _Named(Struct):
+class Named(Struct):
+    """What a request says: which plugin, and of a grant, what."""
+
     name: str
+    permissions: tuple[str, ...] = ()
 
 
-def _name(params: Raw) -> str:
+def _named(params: Raw) -> Named:
     try:
-        return msgspec.json.decode(params, type=_Named).name
+        return msgspec.json.decode(params, type=Named)
     except msgspec.MsgspecError:
         raise BadArguments("`name` must say which plugin") from None
 
 
-async def serve(generations: Generations, client: Callable[[], str], environ: Mapping[str, str]) -> None:
-    """Let people in until cancelled."""
-    control = Control(generations, client)
+def _grant(gate: Gate, permissions: tuple[str, ...], spec: Spec) -> Spec:
+    return gate.grant_once(spec, gate.approval(spec), gate.chosen(spec, permissions), "a terminal")
+
+
+def _revoke(gate: Gate, permissions: tuple[str, ...], spec: Spec) -> Spec:
+    return gate.forget(spec)
+
+
+Permit = Callable[["Gate", tuple[str, ...], Spec], Spec]
+PERMITS: dict[str, Permit] = {"grant": _grant, "revoke": _revoke}
+
+
+async def _permitted(plugins: Generations, name: str, permit: Callable[[Spec], Spec]) -> Status:
+    """Have a plugin run with what it is permitted then. Programs are read for it, which may take a moment."""
+    await plugins.change(await asyncio.to_thread(permit, plugins.named(name).spec))
+    return plugins.named(name).status()
+
+
+async def serve(
+    generations: Generations,
+    client: Callable[[], str],
+    environ: Mapping[str, str],
+    gate: Callable[[], Gate] | None = None,
+) -> None:
+    """Let people in until cancelled. `gate` opens it; without one nobody can be granted anything here."""
+    control = Control(generations, client, gate)
     control.open(environ)
     try:
         await asyncio.get_running_loop().create_future()

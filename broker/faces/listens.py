@@ -11,6 +11,8 @@ from msgspec import Raw, Struct
 
 from broker.core.ports import Reply
 from broker.core.tasks import WATCHED
+from broker.faces.offers import SERVER_INFO
+from broker.wire.eras import SERVER_INFO as SERVER_INFO_KEY
 from broker.wire.eras import SUBSCRIPTION_ID, Members, members
 from broker.wire.peer import Id
 
@@ -32,6 +34,11 @@ class Listen(Struct):
         parts = zip(("taskIds", "resourceSubscriptions"), _parted(watched), strict=True)
         honoured |= {name: found for name, found in parts if found}
         return self.notice({"notifications": honoured})
+
+    def result(self) -> bytes:
+        """What ends it in good order."""
+        meta = {SUBSCRIPTION_ID: self.id, SERVER_INFO_KEY: SERVER_INFO}
+        return _encode({"resultType": "complete", "_meta": meta})
 
     def notice(self, params: Mapping[str, object]) -> bytes:
         return _encode({**params, "_meta": {SUBSCRIPTION_ID: self.id}})

@@ -21,6 +21,7 @@ from broker.core.plugins import Plugin
 from broker.core.ports import Call, Identity, Reply
 from broker.errors import BrokerError, FrameTooLarge, NotFound
 from broker.faces.cutting import boundary, inside, within
+from broker.faces.offers import SERVER_INFO
 from broker.model import Era, Listing
 from broker.wire import eras
 
@@ -161,7 +162,7 @@ class Results:
             raise NotFound(f"{kept.uri} has no page {number}", hint=f"Its pages are 1 to {len(kept.starts)}.")
         self._touch(id, kept)
         body = _page(kept, number, uri)
-        return eras.modern_result("resources/read", body) if identity.era is Era.MODERN else body
+        return eras.modern_result("resources/read", body, SERVER_INFO) if identity.era is Era.MODERN else body
 
     def close(self) -> None:
         """Forget all."""

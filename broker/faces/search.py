@@ -21,6 +21,7 @@ from broker.core.catalog import Catalog, Entry, allowed, page_of, paged
 from broker.core.ports import Identity
 from broker.core.ranking import Field, Ranking
 from broker.errors import BadArguments
+from broker.faces.offers import STAMP
 from broker.model import Era, Settings, Surface
 from broker.wire.eras import Members, members
 
@@ -144,6 +145,11 @@ class Search:
         self._listed = surface, pages
         return page_of(pages, cursor)
 
+    def first(self, identity: Identity, *, settled: bool) -> bytes:
+        """The first page of the tools this client would see."""
+        surface = self._surface(identity)
+        return self._pages(surface, settled)[0] if surface.expose == "search" else self._catalog.page("tools", None)[0]
+
     def outdated(self, *, settled: bool) -> bool:
         """Whether the list this client was shown last is not the one it would be shown now."""
         return self._listed is None or self._listed[1] != self._pages(self._listed[0], settled)
@@ -178,7 +184,7 @@ class Search:
         described = _string(params, "name") == DESCRIBE
         said = bytes(self._catalog.tool(_string(given, "name") or "").raw) if described else await self._found(given)
         result: dict[str, Any] = {"content": [{"type": "text", "text": said.decode()}]}
-        return _encode(result if era is Era.LEGACY else {**result, "resultType": "complete"})
+        return _encode(result if era is Era.LEGACY else {**result, "resultType": "complete", "_meta": STAMP})
 
     async def _found(self, given: Members) -> bytes:
         asked = _question(given)

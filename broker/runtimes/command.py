@@ -18,20 +18,10 @@ from typing import NoReturn, Protocol
 from broker.confine.tree import output_of
 from broker.errors import PluginUnavailable
 from broker.model import Spec
+from broker.permissions.environment import POSIX_NAMES, WINDOWS_NAMES, denied
 
 NodeVersion = Callable[[str], tuple[int, int] | None]
 
-# The names the official SDKs pass on, then what programs need to find the user's language, time and folders.
-# They hold places and preferences; everything else, tokens above all, comes only from the entry.
-_POSIX_NAMES = (
-    *("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"),
-    *("LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"),
-    *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"),
-)
-_WINDOWS_NAMES = (
-    *("APPDATA", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "PATH", "PATHEXT", "PROCESSOR_ARCHITECTURE"),
-    *("SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "USERNAME", "USERPROFILE"),
-)
 _NODE = "Install Node.js (https://nodejs.org)."
 _UV = "Install uv: `pip install uv` (https://docs.astral.sh/uv)."
 _INSTALL = {
@@ -50,6 +40,7 @@ _INSTALL = {
 _NOT_YET = {".lua": "Lua", ".wasm": "WASM"}
 _RUN_BY_WINDOWS = (".exe", ".com", ".cmd", ".bat")
 _UNKNOWN_NODE: tuple[int, int] = (0, 0)
+_STRIPS_TYPES = (23, 6)
 _NODE_TIMEOUT = 10.0  # seconds for `node --version`; it takes 0.05
 
 
@@ -93,6 +84,14 @@ def argv(
     return search.runnable([*search.command(spec.command[0]), *spec.command[1:]])
 
 
+def program(spec: Spec, environ: Mapping[str, str]) -> str | None:
+    """The path of the program that `argv` would start; None if it is not there. Starts nothing to find out."""
+    try:
+        return argv(spec, environ=environ, node_version=lambda node: _STRIPS_TYPES)[0]
+    except PluginUnavailable:
+        return None
+
+
 def windows_line(words: list[str]) -> str:
     """The command line CreateProcess takes for an `argv` made for Windows."""
     from subprocess import list2cmdline
@@ -102,15 +101,33 @@ def windows_line(words: list[str]) -> str:
     return list2cmdline(words)
 
 
-def child_env(spec: Spec, environ: Mapping[str, str], platform: str = sys.platform) -> dict[str, str]:
-    """The whole environment of the process: the safe names of `environ`, then what the entry gives."""
-    names = _WINDOWS_NAMES if platform == "win32" else _POSIX_NAMES
+def child_env(
+    spec: Spec, environ: Mapping[str, str], platform: str = sys.platform, secrets: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The whole environment of the process: names of `environ`, then what the entry gives, then its secrets.
+
+    The names are the safe ones and, for a plugin with permissions, the variables it asked for and was granted.
+    `secrets` are variables with their values.
+    """
+    names = (*(WINDOWS_NAMES if platform == "win32" else POSIX_NAMES), *granted_env(spec))
     # A value that starts with "()" is a function exported by a shell: code, not a setting (Shellshock).
     safe = {name: environ[name] for name in names if name in environ and not environ[name].startswith("()")}
+    own = {**spec.env, **(secrets or {})}
     if platform != "win32":
-        return {**safe, **spec.env}
-    given = {name.upper() for name in spec.env}  # Windows takes Path and PATH as one name
-    return {**{name: value for name, value in safe.items() if name not in given}, **spec.env}
+        return {**safe, **own}
+    given = {name.upper() for name in own}  # Windows takes Path and PATH as one name
+    return {**{name: value for name, value in safe.items() if name not in given}, **own}
+
+
+def granted_env(spec: Spec) -> list[str]:
+    """The variables of the broker's own environment that the plugin is given beside the safe names."""
+    return [name for name in both_keys(spec, "env") if not denied(name)]
+
+
+def both_keys(spec: Spec, kind: str) -> list[str]:
+    """The targets of a kind that the plugin asks for and that its user granted."""
+    asked = (spec.permissions or {}).get(kind, ())
+    return [name for name in asked if f"{kind}:{name}" in spec.granted] if isinstance(asked, tuple) else []
 
 
 class _Search:
@@ -230,7 +247,7 @@ def _typescript(entry: str, search: _Search, node_version: NodeVersion) -> list[
     node = search.program("node")
     version = node_version(node) or _UNKNOWN_NODE
     # nodejs.org/api/typescript.html: on by default in these versions, behind a flag in those before.
-    if version >= (23, 6) or (22, 18) <= version < (23, 0):
+    if version >= _STRIPS_TYPES or (22, 18) <= version < (23, 0):
         return [node, entry]
     if version >= (22, 6):
         return [node, "--experimental-strip-types", entry]

@@ -6,6 +6,7 @@ from collections import deque
 from pathlib import Path
 
 from broker.core.rotated import Rotated
+from broker.permissions.redaction import Lines, Redaction
 
 TAIL_LINES = 20  # in an error message
 TAIL_BYTES = 2048
@@ -14,12 +15,13 @@ LONGEST = 8 << 10  # bytes that may wait for the end of their line; what is long
 
 
 class PluginLog:
-    """The log of one plugin; `path` None keeps only the last lines.
+    """The log of one plugin, without the values of `redaction`; `path` None keeps only the last lines.
 
     The file gets whole lines, because several brokers may write it at once.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, redaction: Redaction | None = None) -> None:
+        self._clean = Lines(redaction) if redaction else None
         self._file = Rotated(path, FILE_BYTES) if path is not None else None
         self._rest = b""
         self._lines: deque[bytes] = deque(maxlen=TAIL_LINES)
@@ -34,7 +36,8 @@ class PluginLog:
 
     def tail(self) -> str:
         """Its last lines."""
-        lines = [*self._lines, self._rest] if self._rest.strip() else list(self._lines)
+        rest = self._rest if self._clean is None else self._clean.peek(self._rest)
+        lines = [*self._lines, rest] if rest.strip() else list(self._lines)
         return b"\n".join(lines)[-TAIL_BYTES:].decode("utf-8", "replace").strip()
 
     def close(self) -> None:
@@ -46,6 +49,8 @@ class PluginLog:
             self._file.close()
 
     def _keep(self, lines: bytes) -> None:
+        if self._clean is not None:
+            lines = b"\n".join(map(self._clean.take, lines.split(b"\n")))
         self._lines.extend(line[-TAIL_BYTES:] for line in lines.split(b"\n") if line.strip())
         if self._file is not None and lines:
             self._file.append(lines)

@@ -2,7 +2,8 @@
 
 A server is opened in the era of the client that needs it, when it speaks that era. What is known from an earlier
 start is not asked again. A `server/discover` that is not answered in time is followed by `initialize` on the same
-pipe, and what the server makes of the two decides; one that exits at the probe is started again without it.
+pipe, and what the server makes of the two decides; one that exits at the probe is started again without it, and one
+that refuses the version of `initialize` and then `server/discover` is started again for the modern era alone.
 """
 
 from __future__ import annotations
@@ -11,22 +12,25 @@ import asyncio
 import errno
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from broker.confine.tree import prepare, spawn
+from broker.confine.tree import Child, prepare, spawn
 from broker.core.ports import Host, Identity, Reply
-from broker.errors import BrokerError, Overloaded, PluginFailed, PluginUnavailable, RemoteError
+from broker.errors import BrokerError, NotEnforced, Overloaded, PluginFailed, PluginUnavailable, RemoteError
 from broker.model import Era, Listing, Spec
+from broker.permissions.redaction import Redactions
 from broker.runtimes.command import argv, child_env, windows_line
+from broker.runtimes.declared import Secrets, declared
 from broker.runtimes.plugin_log import PluginLog
 from broker.runtimes.upstream import Upstream
 from broker.wire import eras
 
+_UNSUPPORTED = -32022  # UnsupportedProtocolVersion of MCP 2026-07-28
 PROBE = 3.0  # seconds until `initialize` follows an unanswered probe (Claude Code's number)
 # What the system lacks when it starts nothing more, and what a person can do about it.
 _NO_ROOM = {
@@ -42,10 +46,24 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ProcessRuntime:
-    """Starts subprocess MCP servers. `logs` is the folder of their log files."""
+    """Starts subprocess MCP servers.
 
-    def __init__(self, logs: Path | None = None, environ: Mapping[str, str] = os.environ) -> None:
+    `logs` is the folder of their log files, `data` that of the folders that are each plugin's own.
+    """
+
+    def __init__(
+        self,
+        logs: Path | None = None,
+        environ: Mapping[str, str] = os.environ,
+        redactions: Redactions | None = None,
+        data: Path | None = None,
+    ) -> None:
         self._logs, self._environ = logs, environ
+        self._redactions = redactions or Redactions()
+        self._secrets = Secrets()
+        self._data = data
+        # Looks, right before a start, whether what was granted is so now; blocks, raises `PermissionMissing`.
+        self.still: Callable[[Spec], None] = lambda spec: None
         self._alive: set[Upstream] = set()
         self._dies: set[str] = set()  # plugins that exited at the probe and without it: not worth two starts each time
 
@@ -60,22 +78,23 @@ class ProcessRuntime:
                 upstream = await self._spawn(spec, host)
                 try:
                     await _open(upstream, identity, versions)
-                except PluginFailed:
-                    if Era.MODERN in versions or identity.era is Era.LEGACY:
+                except (PluginFailed, RemoteError) as failure:
+                    if not _other_era(failure, identity, versions):
                         raise
-                    await upstream.stop(grace=0.5)  # it exited at the probe
-                    versions[Era.MODERN] = None
-                    self._dies.add(spec.name)
+                    await upstream.stop(grace=0.5)
+                    if versions.get(Era.MODERN, "?") is None:
+                        self._dies.add(spec.name)
                     upstream = await self._spawn(spec, host)
                     await _open(upstream, identity, versions)
         except msgspec.MsgspecError as error:
             await _abandon(upstream)
-            raise PluginUnavailable(f"{spec.name} opens in a way that cannot be read: {error}") from None
+            failure = PluginUnavailable(f"{spec.name} opens in a way that cannot be read: {error}")
+            raise self._redactions.error(spec.name, failure) from None
         except BaseException as error:
             await _abandon(upstream)
             if not isinstance(error, PluginFailed):
                 self._dies.discard(spec.name)
-            raise _explained(spec, upstream, error) from None
+            raise self._redactions.error(spec.name, _explained(spec, upstream, error)) from None
         self._dies.discard(spec.name)
         upstream.serving = True
         return upstream
@@ -86,15 +105,30 @@ class ProcessRuntime:
 
     async def _spawn(self, spec: Spec, host: Host) -> Upstream:
         prepare()
-        env = child_env(spec, self._environ)
+        secrets = await self._secrets.of(spec)
+        env = child_env(spec, self._environ, secrets=secrets)
+        redaction = self._redactions.declare(spec.name, declared(spec, env, secrets))
+        path = self._logs / f"{spec.name}.log" if self._logs is not None else None
+        log = PluginLog(path, redaction)
         try:
-            child = await spawn(await self._argv(spec), env=env, cwd=spec.cwd)
+            child = await self._child(spec, env, log)
         except (OSError, ValueError) as error:
             raise _refused(spec, error) from None
-        path = self._logs / f"{spec.name}.log" if self._logs is not None else None
-        upstream = Upstream(spec, child, host, PluginLog(path), self._alive.discard)
+        upstream = Upstream(spec, child, host, log, self._alive.discard, redaction)
         self._alive.add(upstream)
         return upstream
+
+    async def _child(self, spec: Spec, env: dict[str, str], log: PluginLog) -> Child:
+        words = await self._argv(spec)
+        if spec.permissions is None or spec.unconfined:
+            return await spawn(words, env=env, cwd=spec.cwd)
+        if isinstance(words, str):
+            raise NotEnforced(f"{spec.name} was not started: nothing can confine a program on Windows yet")
+        from broker.runtimes.confined import start  # with all that confinement needs
+
+        await asyncio.to_thread(self.still, spec)
+        own = self._data / spec.name if self._data is not None else None
+        return await start(spec, words, env, own, lambda denied: log.write(f"broker: {denied}\n".encode()))
 
     async def _argv(self, spec: Spec) -> list[str] | str:
         if spec.entry is not None and spec.entry.endswith((".ts", ".mts")):  # asks node for its version
@@ -102,6 +136,17 @@ class ProcessRuntime:
         else:
             words = argv(spec, environ=self._environ)
         return windows_line(words) if sys.platform == "win32" else words
+
+
+def _other_era(failure: PluginFailed | RemoteError, identity: Identity, versions: dict[Era, str | None]) -> bool:
+    """Whether a second process may open where the first did not, because `versions` now has an era less to try."""
+    if isinstance(failure, RemoteError):  # it refused `initialize`, and may be locked in the era it does not speak
+        hopeless, era = failure.code != _UNSUPPORTED or versions.get(Era.LEGACY, "?") is None, Era.LEGACY
+    else:  # it exited at the probe
+        hopeless, era = Era.MODERN in versions or identity.era is Era.LEGACY, Era.MODERN
+    if not hopeless:
+        versions[era] = None
+    return not hopeless
 
 
 async def _abandon(upstream: Upstream | None) -> None:

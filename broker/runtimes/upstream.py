@@ -30,6 +30,7 @@ from broker.errors import (
 )
 from broker.link import Link
 from broker.model import Era, Kind, Listing, Spec
+from broker.permissions.redaction import NO_SECRETS, Redaction
 from broker.runtimes.conduct import Conduct
 from broker.runtimes.lists import LISTS, listed
 from broker.runtimes.plugin_log import PluginLog
@@ -68,8 +69,15 @@ class Upstream:
     """One MCP server process and what we said to each other."""
 
     def __init__(
-        self, spec: Spec, child: Child, host: Host, plugin_log: PluginLog, on_gone: Callable[[Upstream], None]
+        self,
+        spec: Spec,
+        child: Child,
+        host: Host,
+        plugin_log: PluginLog,
+        on_gone: Callable[[Upstream], None],
+        redaction: Redaction = NO_SECRETS,
     ) -> None:
+        self._redaction = redaction
         self.spec, self.child, self._host, self._log, self._on_gone = spec, child, host, plugin_log, on_gone
         self.era = Era.LEGACY
         self.listing = Listing()
@@ -144,7 +152,8 @@ class Upstream:
         except Closed:
             raise Lost(await self.death()) from None
         except BrokerError as error:
-            raise PluginFailed(f"{self.spec.name} sent an answer that cannot be read: {error}") from None
+            failure = PluginFailed(f"{self.spec.name} sent an answer that cannot be read: {error}")
+            raise self._redaction.error(failure) from None
         finally:
             del self._calls[id]
             if token:
@@ -153,7 +162,7 @@ class Upstream:
     def _converted(self, call: Call, result: Reply) -> bytes:
         try:
             if self.era is Era.LEGACY:
-                return eras.modern_result(call.method, result)
+                return eras.modern_result(call.method, result, self.listing.info)
             return eras.legacy_result(self.spec.name, result)
         except msgspec.MsgspecError:
             raise self._no_object(call) from None
@@ -172,6 +181,8 @@ class Upstream:
             raise await self.death() from None
         try:
             return await waiter
+        except RemoteError as error:
+            raise self._redaction.error(error) from None
         except asyncio.CancelledError:
             if method not in ("initialize", "server/discover"):  # MCP: these are never cancelled
                 self.link.give_up(id)
@@ -328,11 +339,12 @@ class Upstream:
 
     def _refused(self, call: Call, error: RemoteError) -> bytes:
         """The error in the era of its caller; one that wants a page visited is a result there, if it can be."""
+        error = self._redaction.error(error)
         if self.era is call.identity.era:
             raise error from None
         if self.era is Era.MODERN:
             raise eras.legacy_error(self.spec.name, error) from None
-        asked = eras.questions_of(error) if error.code == eras.URL_NEEDED else None
+        asked = eras.questions_of(error, self.listing.info) if error.code == eras.URL_NEEDED else None
         if asked is None or b'"url"' not in bytes(call.identity.capabilities.get("elicitation", b"")):
             raise eras.modern_error(error) from None
         return asked
@@ -366,10 +378,18 @@ class Upstream:
         if self.era is Era.MODERN:
             self._conduct.stray()
             raise NoSuchMethod("MCP 2026-07-28 has no requests from a server")
-        calls = self._current(asked.params)
-        if calls is None:
-            raise NoSuchMethod("several clients have calls in work here, and nobody can tell whose question this is")
-        return self._host.ask(calls, asked.method, Raw(bytes(asked.params)))
+        return self._put(self._current(asked.params), asked.method, Raw(bytes(asked.params)))
+
+    async def _put(self, calls: list[Call] | None, method: str, params: Raw) -> Reply:
+        """The client's answer. For one that cannot be asked, what a person would have decided is declined."""
+        try:
+            if calls is None:
+                raise NoSuchMethod("several clients have calls in work, and nobody can tell whose question this is")
+            return await self._host.ask(calls, method, params)
+        except NoSuchMethod:
+            if method != "elicitation/create":
+                raise
+            return b'{"action":"decline"}'
 
     def _told(self, told: Told) -> None:
         try:
@@ -411,10 +431,11 @@ class Upstream:
         calls = self._current(told.params)
         if calls is None:
             return  # nobody can tell whose it is, and it may hold what another client must not see
+        params = self._redaction.raw(told.params)
         if not calls:
-            self._host.logged(told.params)
-        elif any(call.identity.era is Era.LEGACY or _as_severe(told.params, call.log_level) for call in calls):
-            calls[0].caller.tell(told.method, told.params)
+            self._host.logged(params)
+        elif any(call.identity.era is Era.LEGACY or _as_severe(params, call.log_level) for call in calls):
+            calls[0].caller.tell(told.method, params)
 
     def _misbehaved(self, reason: str) -> None:
         self._stream.pause()  # it is not heard any more

@@ -1,7 +1,8 @@
 """MCP's two eras, and what a plain request or result of one looks like in the other.
 
 Legacy (2024-11-05 to 2025-11-25): one `initialize` a connection. Modern (2026-07-28): an envelope in each request's
-`_meta`, `resultType` in each result, cache hints on what may be cached.
+`_meta`, `resultType` in each result, cache hints on what may be cached, and in the result's `_meta` whose it is: the
+server that made it. A plugin's result has the plugin's name there, and what the broker answers itself has the broker's.
 Where both ends speak the same era nothing here touches a message.
 """
 
@@ -35,9 +36,12 @@ CACHEABLE = frozenset(
         "resources/templates/list",
         "resources/read",
         "server/discover",
+        "skills/list",
+        "skills/get",
     }
 )
 URL_NEEDED = -32042  # MCP 2025-11-25: a person must visit a page first; `data.elicitations` says which
+LATEST_LEGACY_NOTICES = frozenset({"notifications/elicitation/complete", "notifications/tasks/status"})
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 Members = dict[str, Raw]
@@ -90,18 +94,26 @@ def asks(result: bytes | Raw) -> bool:
         return False
 
 
-def modern_result(method: str, result: bytes | Raw) -> bytes:
-    """A legacy server's result for a modern client."""
+def modern_result(method: str, result: bytes | Raw, info: Raw) -> bytes:
+    """The result for a modern client of a legacy server, which calls itself `info`."""
     found = _members(result)
     found.setdefault("resultType", _COMPLETE)
     if method in CACHEABLE:
         found.setdefault("ttlMs", Raw(b"0"))
         found.setdefault("cacheScope", Raw(b'"private"'))
+    found["_meta"] = _stamped(found.get("_meta"), info)
     return _encode(found)
 
 
-def questions_of(error: RemoteError) -> bytes | None:
-    """The result by which a modern client is asked to visit the pages a legacy server's error names."""
+def _stamped(meta: Raw | None, info: Raw) -> Raw:
+    try:
+        return Raw(_encode({SERVER_INFO: info, **(_members(meta) if meta is not None else {})}))
+    except msgspec.MsgspecError:  # no object: its client judges
+        return meta or Raw(b"{}")
+
+
+def questions_of(error: RemoteError, info: Raw) -> bytes | None:
+    """The result by which a modern client is asked to visit the pages an error names, of a legacy server `info`."""
     try:
         found = msgspec.json.decode(error.data or b"", type=_PagesNeeded).elicitations
     except msgspec.MsgspecError:
@@ -113,7 +125,12 @@ def questions_of(error: RemoteError) -> bytes | None:
         }
         for number, page in enumerate(found, 1)
     }
-    return _encode({"resultType": "input_required", "inputRequests": asked}) if asked else None
+    return asking({"inputRequests": asked}, info) if asked else None
+
+
+def asking(asked: Mapping[str, object], info: Raw) -> bytes:
+    """The result by which the server `info` asks a modern client."""
+    return _encode({"resultType": "input_required", **asked, "_meta": {SERVER_INFO: info}})
 
 
 def legacy_result(plugin: str, result: bytes | Raw) -> bytes:

@@ -34,6 +34,17 @@ def refused(version: str, capabilities: Mapping[str, Raw], method: str, params: 
     return method == "sampling/createMessage" and _with_tools(params) and "tools" not in settings
 
 
+def abilities(version: str, capabilities: Mapping[str, Raw]) -> frozenset[str]:
+    """What a server may make use of: the questions a client of `version` answers, and the extensions it has."""
+    found = {f"extensions.{name}" for name in _members(capabilities.get("extensions", b"{}"))}
+    for name in NEEDS.values():
+        if name in capabilities and (name != "elicitation" or version >= FORMS_SINCE):
+            settings = _members(capabilities[name]).keys() if version >= RICH_SINCE else ()
+            modes = settings or ("form",) if name == "elicitation" else settings
+            found |= {name, *(f"{name}.{mode}" for mode in modes if mode != "listChanged")}
+    return frozenset(found)
+
+
 def named(method: str, params: bytes | Raw) -> str:
     """What is asked, in words for a person."""
     if method == "elicitation/create" and _mode(params) != "form":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import logging
 from typing import Any
 
 import pytest
 
 from broker.cli.results import readable
-from broker.cli.screen import first_line, plain, say_failure, say_problems
+from broker.cli.screen import Plain, first_line, plain, say_failure, say_problems, word
 from broker.model import Problem
 
 
@@ -60,11 +61,22 @@ def test_text_beside_a_structure_is_what_is_shown() -> None:
         ("over\rwritten", "over\\x0dwritten"),
         ("\x9b31m", "\\x9b31m"),
         ("abc\u202egnp.exe", "abc\\x202egnp.exe"),
-        ("grüße 日本", "grüße 日本"),
+        ("a\u200bb\ufeff\u2028\U000e0041\xad", "a\\x200bb\\xfeff\\x2028\\xe0041\\xad"),
+        ("half \udc80", "half \\xdc80"),
+        ("grüße 日本 👨‍👩‍👧 ❤️", "grüße 日本 👨‍👩‍👧 ❤️"),
     ],
 )
 def test_a_plugins_text_cannot_play_with_the_terminal(text: str, shown: str) -> None:
     assert plain(text) == shown
+
+
+def test_a_word_of_an_argv_stays_on_its_line() -> None:
+    assert word("a b\n\r\nc\td\x1b[0m") == r"a b\n\x0d\nc\td\x1b[0m"
+
+
+def test_what_is_logged_cannot_play_with_the_terminal_either() -> None:
+    record = logging.LogRecord("x", logging.WARNING, "", 0, "%s is off", ("\x1b[31mred",), None)
+    assert Plain("broker: %(message)s").format(record) == "broker: \\x1b[31mred is off"
 
 
 def test_the_first_line_is_one_that_says_something() -> None:

@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from broker.cli.doctoring import Health, Report, _is_fine
-from broker.cli.surroundings import PROGRAMS, Leftover, Place, Program, _whose, places, programs, versions
+from broker.cli.checking import cannot_be_held
+from broker.cli.doctoring import Health, Report, _is_fine, _say_enforcement
+from broker.cli.surroundings import (
+    PROGRAMS,
+    Enforcement,
+    Leftover,
+    Place,
+    Program,
+    _whose,
+    enforcement,
+    places,
+    programs,
+    versions,
+)
+from broker.confine import backends
+from broker.confine.backends import Abilities, Grade
 from broker.core.status import Here, State, Status
 from broker.model import Problem, Spec
 
-FINE = Report(versions={}, folders=[], programs=[], plugins=[], problems=[], brokers=[], silent=[], leftovers=[])
+HELD = Enforcement(backend="native", grades={}, failed={}, advice=[], root=False, seconds=0.1)
+FINE = Report(
+    versions={},
+    folders=[],
+    programs=[],
+    enforcement=HELD,
+    plugins=[],
+    problems=[],
+    brokers=[],
+    silent=[],
+    leftovers=[],
+)
 
 
 def tool(folder: Path, name: str) -> str:
@@ -102,3 +129,68 @@ def test_any_trouble_is_not_fine(trouble: dict[str, object]) -> None:
 )
 def test_what_is_only_so_is_fine(nothing: dict[str, object]) -> None:
     assert _is_fine(msgspec.structs.replace(FINE, **nothing))
+
+
+# what plugins can be held to
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is confined elsewhere")
+def test_what_this_machine_enforces_is_found_out_by_doing() -> None:
+    found = enforcement()
+    assert found.backend in backends.BACKENDS
+    assert {found.grades[kind].grade for kind in ("read", "write", "net", "run")} == {"yes"}
+    assert found.root is (os.getuid() == 0)
+
+
+def test_what_is_not_enforced_is_said_with_the_reason_and_what_would_help(capsys: pytest.CaptureFixture[str]) -> None:
+    _say_enforcement(
+        Enforcement(
+            backend=None,
+            grades={"net": Grade("no", "namespaces: Operation not permitted"), "disk": Grade("partly", "looked at")},
+            failed={"native": "Operation not permitted"},
+            advice=["Install bubblewrap."],
+            root=True,
+            seconds=0.05,
+        )
+    )
+    said = capsys.readouterr().out
+    assert "nothing: plugins with permissions are refused" in said and "50 ms" in said
+    assert "!! net" in said and "-- disk" in said
+    assert "not here: native:  Operation not permitted" in said and "Install bubblewrap." in said
+    assert "runs as root" in said
+
+
+def can_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def examine(**_: object) -> Abilities:
+        return Abilities(failed={"native": "Operation not permitted"})
+
+    monkeypatch.setattr(backends, "examine", examine)
+
+
+def asking(tmp_path: Path, command: str = "/usr/bin/true", **more: Any) -> Spec:
+    source = tmp_path / "config.toml"
+    source.write_text(f'[servers.todos]\ncommand = "{command}"\n')
+    return Spec(name="todos", source=str(source), command=(command,), **{"permissions": {"net": ()}, **more})
+
+
+def test_a_plugin_whose_permissions_cannot_be_enforced_here_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    can_do_nothing(monkeypatch)
+    (problem,) = cannot_be_held([asking(tmp_path)])
+    assert problem.plugin == "todos" and problem.where.endswith("config.toml:2")
+    assert "nothing here can confine it: namespaces: Operation not permitted" in problem.what
+    assert "unconfined = true" in problem.fix
+
+
+def test_a_plugin_that_is_not_confined_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    can_do_nothing(monkeypatch)
+    plain, lifted = asking(tmp_path, permissions=None), asking(tmp_path, unconfined=True)
+    assert list(cannot_be_held([plain, lifted, asking(tmp_path, enabled=False)])) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is confined elsewhere")
+def test_a_launcher_whose_program_is_not_installed_is_a_problem(tmp_path: Path) -> None:
+    (problem,) = cannot_be_held([asking(tmp_path, tool(tmp_path / "bin", "uvx"))])
+    assert "its words name no program" in problem.what
+    assert list(cannot_be_held([asking(tmp_path)])) == []

@@ -8,12 +8,15 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import psutil
 import pytest
 
 from broker.confine import keeper
+from broker.confine.plan import Confinement
 from broker.confine.tree import Child, spawn
+from tests.confine.jailed import PYTHON, confined, native, needs
 from tests.marked import MARK, all_gone, killed, marked
 
 Start = Callable[[str], Awaitable[Child]]
@@ -63,15 +66,20 @@ def mark() -> str:
     return f"keeper-{os.getpid()}-{os.urandom(4).hex()}"
 
 
-@pytest.fixture
-async def start(mark: str) -> AsyncIterator[Start]:
+@pytest.fixture(params=["plain", pytest.param("confined", marks=native)])
+async def start(mark: str, request: pytest.FixtureRequest) -> AsyncIterator[Start]:
     """Starts Python programs that say `ready`; whatever has the mark is killed after the test."""
     children: list[Child] = []
+    found = needs(PYTHON, run=None)
+    wall = Confinement(name="acme", roots=found.roots, links=found.links, run=None)
 
     async def begin(program: str) -> Child:
         program = f"import sys\n{program}\nprint('ready', flush=True)\nsys.stdin.read(1)"
         child = await spawn(
-            [sys.executable, "-S", "-c", program], env={"PATH": os.environ["PATH"], MARK: mark}, cwd=None
+            [PYTHON, "-S", "-c", program],
+            env={"PATH": os.environ["PATH"], MARK: mark},
+            cwd=None,
+            wall=wall if request.param == "confined" else None,
         )
         children.append(child)
         assert await asyncio.to_thread(os.read, child.stdout, 100) == b"ready\n"
@@ -86,9 +94,8 @@ async def start(mark: str) -> AsyncIterator[Start]:
 
 
 def keeper_of(child: Child) -> psutil.Process:
-    found = psutil.Process(child.pid).parent()
-    assert found is not None
-    return found
+    above = psutil.Process(child.pid).parents()
+    return above[1 if child.enforced else 0]  # a confined one has a reaper between the two
 
 
 def server_of(child: Child) -> psutil.Process:
@@ -151,12 +158,68 @@ async def test_without_fork_server_and_keeper_the_plugin_itself_does_not_live_on
     await all_gone(mark, 5)
 
 
+@native
+@pytest.mark.parametrize("may_run", [(), None], ids=["alone", "with a reaper"])
+@pytest.mark.parametrize("killed_ones", ["keeper", "keeper and fork server"])
+async def test_nothing_confined_outlives_those_who_started_it(
+    mark: str, may_run: tuple[str, ...] | None, killed_ones: str
+) -> None:
+    program = "import time; print(flush=True); time.sleep(1000)"
+    async with confined([PYTHON, "-I", "-S", "-c", program], env={MARK: mark}, run=may_run) as child:
+        assert await asyncio.to_thread(os.read, child.stdout, 1) == b"\n"
+        [keeper] = [
+            each for each in psutil.Process(child.pid).parents()[:2] if "keeper.py" in " ".join(each.cmdline())
+        ][:1]
+        if killed_ones != "keeper":
+            server = keeper.parent()
+            assert server is not None
+            server.kill()
+        keeper.kill()
+        assert await asyncio.wait_for(asyncio.shield(child.exited), 5) == -signal.SIGKILL
+        await all_gone(mark, 5)
+
+
+ROOT = str(Path(__file__).resolve().parent.parent.parent)
+BROKER = """
+import asyncio, json, sys
+from broker.confine.plan import Confinement
+from broker.confine.tree import spawn
+from tests.confine.jailed import PYTHON, needs
+
+async def main():
+    found = needs(PYTHON, run=None)
+    wall = Confinement(name="acme", roots=found.roots, links=found.links, run=None)
+    child = await spawn([PYTHON, "-S", "-c", sys.argv[2]], env={sys.argv[1]: sys.argv[3]}, cwd=None, wall=wall)
+    await asyncio.to_thread(print, "started", flush=True)
+    await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
+
+
+@native
+async def test_nothing_confined_outlives_a_broker_that_is_killed(mark: str) -> None:
+    program = FAMILY + "\nprint('ready', flush=True)\ntime.sleep(1000)"
+    argv = [sys.executable, "-c", BROKER, MARK, program, mark]
+    broker = await asyncio.create_subprocess_exec(
+        *argv, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": ROOT}
+    )
+    assert broker.stdout is not None
+    async with asyncio.timeout(20):
+        assert await broker.stdout.readline() == b"started\n"
+        while len(marked(mark)) < 5:
+            await asyncio.sleep(0.02)
+    broker.kill()
+    await broker.wait()
+    await all_gone(mark, 5)
+
+
 async def test_signals_that_end_a_session_do_not_end_a_keeper(start: Start, mark: str) -> None:
     child = await start("")
     for process in (keeper_of(child), server_of(child)):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             process.send_signal(number)
-    await child.end(grace=0)
+    await child.end(grace=0.2)
     assert child.code == -signal.SIGTERM
 
 
@@ -173,13 +236,13 @@ def test_a_plan_is_read_as_it_was_written() -> None:
 
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        plan = _plan(["a", "", "ü"], {"N": "x=y", "E": ""}, "/tmp")
+        plan = _plan(["a", "", "ü"], {"N": "x=y", "E": ""}, "/tmp", None)
         socket.send_fds(ours, [plan[:7]], [0, 1, 2])
         ours.sendall(plan[7:])
         read = keeper.receive(theirs)
     assert read is not None
-    *said, fds = read
-    assert said == [b"/tmp", [b"a", b"", "ü".encode()], {b"N": b"x=y", b"E": b""}]
+    *said, fds, wall = read
+    assert said == [b"/tmp", [b"a", b"", "ü".encode()], {b"N": b"x=y", b"E": b""}] and wall == b""
     for fd in fds:
         os.close(fd)
 

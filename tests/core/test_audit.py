@@ -120,6 +120,31 @@ async def test_how_a_call_failed_is_told_by_its_stable_name(begin: Begin) -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    ("result", "outcome"),
+    [
+        ({"content": [], "isError": True}, "tool-error"),
+        ({"content": [], "isError": False}, "ok"),
+        ({"content": [{"type": "text", "text": '"isError":true'}]}, "ok"),
+        ({"structuredContent": {"isError": True}}, "ok"),
+        ({"isError": "yes"}, "ok"),
+        ({"content": [{"type": "text", "text": "x" * audit.LOOKED}], "isError": True}, "ok"),
+    ],
+    ids=["failed", "not", "in a text", "below", "strange", "long"],
+)
+async def test_a_tool_that_says_it_failed_is_told_from_one_that_did_not(
+    begin: Begin, result: Any, outcome: str
+) -> None:
+    house = await begin()
+
+    async def answer(instance: PretendInstance, call: Call) -> Any:
+        return raw(result)
+
+    house.runtime.behaviours["echo"] = answer
+    await house.call("a__echo")
+    assert [line["outcome"] for line in house.lines()] == [outcome]
+
+
 async def test_a_call_that_is_cancelled_is_noted_when_it_ends(begin: Begin) -> None:
     house = await begin()
     task = asyncio.create_task(house.router.call(house.face.call("a__wait")))

@@ -34,11 +34,17 @@ READS = (
 class Grants:
     """A ledger in memory."""
 
-    def __init__(self, *, broken: bool = False) -> None:
+    def __init__(self, *, broken: bool = False, changed: bool = False) -> None:
         self.given: list[bool] = []  # whether each was only for once
-        self.broken = broken
+        self.broken, self.changed = broken, changed
 
-    def allow(self, spec: Spec, *, once: bool) -> Spec:
+    def approval(self, spec: Spec) -> str:
+        return spec.name
+
+    def allow(self, spec: Spec, approved: str, *, once: bool, by: str) -> Spec:
+        assert approved == spec.name and by.startswith("the user of ")
+        if self.changed:
+            return spec
         if self.broken:
             raise LedgerBroken("the ledger is damaged")
         self.given.append(once)
@@ -77,7 +83,7 @@ class Home:
             prompts=[raw({"name": "hello"})],
             resources=[raw({"uri": "note://1", "name": "one"})],
         )
-        self.router = Router([spec], self.runtime, Listings(None), ledger=self.ledger)
+        self.router = Router([spec], self.runtime, Listings(None), ledger=lambda: self.ledger)
 
     async def known(self, *faces: PretendFace) -> None:
         for face in faces:
@@ -214,6 +220,14 @@ async def test_a_ledger_that_cannot_be_written_grants_nothing() -> None:
     home, face = Home(Grants(broken=True)), Person()
     await home.known(face)
     with pytest.raises(LedgerBroken):
+        await home.echo(face)
+    assert home.calls == 0
+
+
+async def test_a_yes_to_what_changed_while_it_was_asked_about_grants_nothing() -> None:
+    home, face = Home(Grants(changed=True)), Person()
+    await home.known(face)
+    with pytest.raises(PermissionMissing):
         await home.echo(face)
     assert home.calls == 0
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from broker.core import written
 from broker.core.disabled import FILE, switch, switched_off
-from broker.core.written import replace_file
 from broker.errors import ConfigError
+from broker.permissions import written
+from broker.permissions.written import replace_file
 
 SWITCHER = """
 import sys

@@ -13,10 +13,12 @@ from broker.core.parking import MOST, PATIENCE, Parking
 from broker.core.ports import Call, Identity, Reply
 from broker.errors import BadArguments, BrokerError, Closed, Overloaded
 from broker.model import Era
+from broker.wire import eras
 from tests.pretend import PretendFace, raw
 from tests.travel import travel
 
 ALL = {"elicitation": raw({}), "roots": raw({})}
+INFO = raw({"name": "notes", "version": "1"})
 
 
 def asking(face: PretendFace, **params: Any) -> Call:
@@ -62,8 +64,9 @@ def retry(face: PretendFace, first: Any, answer: Any, **params: Any) -> Call:
 def test_questions_one_after_another_are_rounds() -> None:
     async def story() -> None:
         parking, face, server = Parking(), PretendFace(), Server("elicitation/create", "roots/list")
-        first = said(await parking.begin(asking(face), server))
+        first = said(await parking.begin(asking(face), server, INFO))
         assert [each["method"] for each in first["inputRequests"].values()] == ["elicitation/create"]
+        assert first["_meta"] == {eras.SERVER_INFO: {"name": "notes", "version": "1"}}, "the server that asks"
         second = said(await parking.resume(retry(face, first, {"a": 1})))
         assert [each["method"] for each in second["inputRequests"].values()] == ["roots/list"]
         assert said(await parking.resume(retry(face, second, {"b": 2}))) == [{"a": 1}, {"b": 2}]
@@ -75,7 +78,7 @@ def test_questions_asked_at_once_are_one_round() -> None:
     async def story() -> None:
         server = Server("elicitation/create", "roots/list", at_once=True)
         parking, face = Parking(), PretendFace()
-        first = said(await parking.begin(asking(face), server))
+        first = said(await parking.begin(asking(face), server, INFO))
         assert len(first["inputRequests"]) == 2
         assert said(await parking.resume(retry(face, first, {"a": 1}))) == [{"a": 1}, {"a": 1}]
 
@@ -85,7 +88,7 @@ def test_questions_asked_at_once_are_one_round() -> None:
 def test_a_client_that_never_comes_back_costs_a_timeout_and_not_a_leak() -> None:
     async def story() -> None:
         parking, face, server = Parking(), PretendFace(), Server("roots/list")
-        first = said(await parking.begin(asking(face), server))
+        first = said(await parking.begin(asking(face), server, INFO))
         await asyncio.sleep(PATIENCE + 1)
         assert server.ended and parking.count == 0
         with pytest.raises(BadArguments, match="time is over"):
@@ -97,8 +100,8 @@ def test_a_client_that_never_comes_back_costs_a_timeout_and_not_a_leak() -> None
 def test_a_client_that_leaves_ends_its_parked_calls_and_no_others() -> None:
     async def story() -> None:
         parking, one, two = Parking(), PretendFace("one"), PretendFace("two")
-        await parking.begin(asking(one), Server("roots/list"))
-        kept = said(await parking.begin(asking(two), Server("roots/list")))
+        await parking.begin(asking(one), Server("roots/list"), INFO)
+        kept = said(await parking.begin(asking(two), Server("roots/list"), INFO))
         parking.leave("one")
         assert parking.count == 1
         assert said(await parking.resume(retry(two, kept, {"a": 1}))) == [{"a": 1}]
@@ -110,7 +113,7 @@ def test_a_client_that_leaves_ends_its_parked_calls_and_no_others() -> None:
 def test_a_state_is_good_for_its_own_request_only(lie: str) -> None:
     async def story() -> None:
         parking, face = Parking(), PretendFace("one")
-        first = said(await parking.begin(asking(face), Server("roots/list")))
+        first = said(await parking.begin(asking(face), Server("roots/list"), INFO))
         call = retry(PretendFace("two") if lie == "client" else face, first, {})
         if lie == "arguments":
             call.params["arguments"] = raw({"more": 1})
@@ -139,10 +142,10 @@ def test_a_client_can_park_only_so_many() -> None:
     async def story() -> None:
         parking, face = Parking(), PretendFace()
         for _ in range(MOST):
-            await parking.begin(asking(face), Server("roots/list"))
+            await parking.begin(asking(face), Server("roots/list"), INFO)
         with pytest.raises(Overloaded):
-            await parking.begin(asking(face), Server("roots/list"))
-        await parking.begin(asking(PretendFace("other")), Server("roots/list"))
+            await parking.begin(asking(face), Server("roots/list"), INFO)
+        await parking.begin(asking(PretendFace("other")), Server("roots/list"), INFO)
 
     travel(story())
 
@@ -150,7 +153,7 @@ def test_a_client_can_park_only_so_many() -> None:
 def test_what_was_not_declared_is_never_asked() -> None:
     async def story() -> None:
         with pytest.raises(BrokerError, match="did not declare"):
-            await Parking().begin(asking(PretendFace()), Server("sampling/createMessage"))
+            await Parking().begin(asking(PretendFace()), Server("sampling/createMessage"), INFO)
 
     travel(story())
 
@@ -165,7 +168,7 @@ def test_a_request_cancelled_while_it_works_cancels_its_call() -> None:
             return Raw(b"{}")
 
         ended: list[Call] = []
-        task = asyncio.ensure_future(Parking().begin(asking(PretendFace()), never))
+        task = asyncio.ensure_future(Parking().begin(asking(PretendFace()), never, INFO))
         await asyncio.sleep(1)
         task.cancel()
         await asyncio.wait([task])

@@ -27,6 +27,7 @@ class Core:
         self.workspace.mkdir()
         self.applied: list[tuple[list[str], set[str]]] = []
         self.specs: dict[str, Spec] = {}
+        self.exposed: list[Settings] = []
         self.held = asyncio.Event()
         self.held.set()
         self.busy = 0
@@ -58,7 +59,7 @@ class Desk:
         self.config = folder / "config.toml"
         self.config.write_text(ONE)
         self.core = Core(self.config)
-        self.reloading = Reloading(self.core.read(), [], self.core.read, self.core.apply)
+        self.reloading = Reloading(self.core.read(), [], self.core.read, self.core.apply, self.core.exposed.append)
 
     async def names(self, text: str | None = None) -> list[str]:
         """The plugins there are after a reload, of this text if one is given."""
@@ -141,7 +142,7 @@ class TestWhat:
     async def test_a_mistake_that_was_there_from_the_start_keeps_nothing_back(self, tmp_path: Path) -> None:
         (tmp_path / "config.toml").write_text("unknown = 1\n")
         core = Core(tmp_path / "config.toml")
-        reloading = Reloading(core.read(), [], core.read, core.apply)
+        reloading = Reloading(core.read(), [], core.read, core.apply, core.exposed.append)
         core.config.write_text("\n\nunknown = 1\n" + ONE)
         await reloading._reload(set())
         assert core.applied == [(["one"], set())]
@@ -193,8 +194,16 @@ class TestWhat:
         assert "`max_frame` holds from the next start" in caplog.text
         await desk.names()
         assert caplog.text.count("max_frame") == 1
-        await desk.names('expose = "search"\n[clients.x]\nalways = ["*"]\n' + ONE)
-        assert "`expose` holds from" in caplog.text and "`clients` holds from" in caplog.text
+
+    async def test_another_way_to_show_tools_is_taken_up_once(self, desk: Desk) -> None:
+        await desk.names()
+        assert desk.core.exposed == []
+        for _ in range(2):
+            await desk.names('expose = "search"\n[clients.x]\nalways = ["*"]\n' + ONE)
+        (found,) = desk.core.exposed
+        assert found.surface.expose == "search" and found.clients["x"].always == ("*",)
+        await desk.names(ONE + "[servers.tw")
+        assert len(desk.core.exposed) == 1, "a file that cannot be used leaves this as it was, too"
 
     async def test_settings_that_are_the_same_are_applied_as_the_same(self, desk: Desk) -> None:
         before = desk.core.read().plugins

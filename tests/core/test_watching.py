@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import watchfiles
 
+from broker.core.config import load
 from broker.core.watched import Files, Watched, files_of, watched
 from broker.core.watching import Watching
 from broker.model import Problem, Settings, Spec
@@ -397,6 +399,16 @@ class TestWhatBelongs:
         broken = tmp_path / "plugin.toml"
         found = Settings(problems=[Problem(f"{broken}:12", "it is wrong")])
         assert watched([tmp_path / "config.toml"], found).config == (str(tmp_path / "config.toml"), str(broken))
+
+    def test_a_file_of_variables_is_watched_whether_it_is_there_or_not(self, tmp_path: Path) -> None:
+        servers = tmp_path / "servers.json"
+        (tmp_path / "there.env").write_text("A=1")
+        entries = {name: {"command": "x", "envFile": f"{name}.env"} for name in ("there", "absent")}
+        servers.write_text(json.dumps({"mcpServers": entries}))
+        found = load(mcp_configs=[servers], strict=True, environ={})
+        assert [spec.name for spec in found.plugins] == ["there"]
+        files = {str(tmp_path / name) for name in ("servers.json", "there.env", "absent.env")}
+        assert set(watched([servers], found).config) == files
 
     def test_a_disabled_plugin_is_not_watched(self) -> None:
         found = Settings(plugins=[Spec(name="one", source="", command=("python",), enabled=False)])

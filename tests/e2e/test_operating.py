@@ -96,6 +96,21 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield found
 
 
+async def test_list_shows_what_plugins_do_in_brokers_that_run(world: World) -> None:
+    code, said, _ = await world.shell("list", "--json")
+    assert code == 0 and all(row["running"] == [] for row in json.loads(said)["plugins"])
+    one = await world.broker()
+    assert await one.text("a__echo", {"text": "hi"}) == "hi"
+    pid = int(await one.text("a__whoami"))
+    rows = {row["name"]: row for row in json.loads((await world.shell("list", "--json"))[1])["plugins"]}
+    (a,), (b,) = rows["a"]["running"], rows["b"]["running"]
+    assert (a["broker"], a["client"], a["state"], b["state"]) == (one.process.pid, "line", "ready", "off")
+    assert a["pids"] == [pid] and b["pids"] == [] and a["uptime"] > 0 and b["uptime"] is None
+    assert "ready" in (await world.shell("list"))[1]
+    await world.broker()
+    assert "ready (line), off (line)" in " ".join((await world.shell("list"))[1].split())
+
+
 async def test_a_plugin_is_restarted_in_every_broker(world: World) -> None:
     one, other = await world.broker(), await world.broker()
     for line in (one, other):

@@ -60,8 +60,19 @@ class TestLegacyServer:
 
     async def test_what_this_request_did_not_declare_is_declined(self, tmp_path: Path) -> None:
         async with opened(home(tmp_path, "legacy"), "modern", {"roots": {}}) as line:
-            reply = await line.reply(send(line, "elicit"))
-            assert said(reply)["error"]["code"] == -32601
+            assert said(await line.reply(send(line, "elicit"))) == {"action": "decline"}
+            assert said(await line.reply(send(line, "sample")))["error"]["code"] == -32601
+
+    async def test_a_request_that_declares_more_reaches_a_server_that_was_told_so(self, tmp_path: Path) -> None:
+        async with opened(home(tmp_path, "legacy"), "modern", {}) as line:
+            assert json.loads(await line.text("one__client"))["capabilities"] == {}
+            line.capabilities = ALL
+            assert json.loads(await line.text("one__client"))["capabilities"] == ALL
+            first = await asked(line, "elicit")
+            assert said(await line.reply(send(line, "elicit", **answers(first, ANSWERS["elicit"][1]))))
+            line.capabilities = {}
+            assert json.loads(await line.text("one__client"))["capabilities"] == {}
+            assert said(await line.reply(send(line, "elicit"))) == {"action": "decline"}
 
     @pytest.mark.parametrize("lie", ["other arguments", "other tool", "made up", "cut", "used twice"])
     async def test_a_state_that_is_not_good_is_refused(self, tmp_path: Path, lie: str) -> None:

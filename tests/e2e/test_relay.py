@@ -27,7 +27,7 @@ def bare(result: Json, era: str) -> Json:
     if era == "modern":
         assert found.pop("resultType") == "complete"
     meta = found.get("_meta", {})
-    assert era == "modern" or META + "serverInfo" not in meta
+    assert (META + "serverInfo" in meta) == (era == "modern")
     meta.pop(META + "serverInfo", None)
     assert era == "modern" or not {*ENVELOPE} & {*found}
     for name in ENVELOPE:
@@ -48,6 +48,20 @@ async def test_definitions_keep_every_field(tmp_path: Path, kind: str, era: str)
     assert prompts == [{**prompt, "name": f"one__{prompt['name']}"} for prompt in SHOWN["prompts"]]
     assert resources == SHOWN["resources"]
     assert templates == SHOWN["resourceTemplates"]
+
+
+async def test_modern_results_say_which_server_made_them(tmp_path: Path, kind: str, era: str) -> None:
+    async with opened(home(tmp_path, kind), era) as line:
+        made = {
+            "tools/list": await line.result("tools/list"),
+            "tools/call": await line.call("one__echo"),
+            "resources/read": await line.result("resources/read", {"uri": "demo://a"}),
+        }
+    names = {
+        method: result.get("_meta", {}).get(META + "serverInfo", {}).get("name") for method, result in made.items()
+    }
+    told = {"tools/list": "broker", "tools/call": "scripted", "resources/read": "scripted"}
+    assert names == (told if era == "modern" else dict.fromkeys(made))
 
 
 async def test_modern_lists_say_how_long_they_keep(tmp_path: Path, kind: str, era: str) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.harness import Home, Json, Line, opened
+from tests.e2e.harness import ERAS, Home, Json, Line, opened
 from tests.hostile.evil import evil, until
+from tests.servers import scripted
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the tests see in /proc that files are watched")
 
@@ -141,6 +142,37 @@ class TestConfiguration:
             file.write_text(json.dumps({"mcpServers": {"one": entry, "Two Tools": entry}}))
             await line.notice(CHANGED)
             assert await line.names() == ["one__echo", "two-tools__echo"]
+
+    async def test_a_file_of_variables_is_followed_as_well(self, tmp_path: Path) -> None:
+        variables = tmp_path / "one.env"
+        variables.write_text("COLOUR=red")
+        async with opened(Home.of(tmp_path, {"one": {**scripted(), "envFile": str(variables)}})) as line:
+            await line.names()
+            await until(lambda: _watches(line.process.pid))
+            assert json.loads(await line.text("one__env"))["COLOUR"] == "red"
+            variables.write_text("COLOUR=blue")
+            async with asyncio.timeout(10):
+                while json.loads(await line.text("one__env"))["COLOUR"] != "blue":
+                    await asyncio.sleep(0.02)
+
+    @pytest.mark.parametrize("era", ERAS)
+    async def test_another_way_to_show_tools_holds_at_once(self, desk: Desk, era: str) -> None:
+        one = desk.table("one", "old", *(f"tool_{n}" for n in range(20)))
+        desk.config.write_text(one)
+        async with opened(desk.home, era) as line:
+            if era == "modern":
+                line.send("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+            assert len(await line.names()) == 21
+            await until(lambda: _watches(line.process.pid))
+            before = len(line.said)
+            desk.config.write_text('expose = "search"\n' + one)
+            await line.notice(CHANGED, after=before)
+            assert await line.names() == ["search_tools", "describe_tool", "call_tool"]
+            assert "one__tool_7" in await line.text("search_tools", {"query": "tool_7"})
+            before = len(line.said)
+            desk.config.write_text(one)
+            await line.notice(CHANGED, after=before)
+            assert len(await line.names()) == 21
 
 
 class TestCode:

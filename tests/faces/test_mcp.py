@@ -137,6 +137,7 @@ async def test_a_plugin_that_fails_is_told_to_the_model(meta: Json | None) -> No
         assert result["isError"] is True and result["_meta"]["plugin-broker/error"]["name"] == name
         assert result["content"][0]["text"].startswith("a ")
         assert ("resultType" in result) == (meta is not None)
+        assert result["_meta"].get(eras.SERVER_INFO, {}).get("name") == ("broker" if meta else None)
 
 
 async def test_a_wrong_name_is_an_error_and_not_a_result() -> None:
@@ -292,6 +293,23 @@ async def test_instructions_of_known_plugins_are_handed_on_under_their_names() -
     client = Client(house)
     await client.result("tools/list")
     assert (await client.initialize())["instructions"] == "# b\nUse with care."
+
+
+@pytest.mark.parametrize(("version", "known"), [("2025-06-18", False), ("2025-11-25", True), (None, False)])
+async def test_what_only_the_latest_legacy_version_tells_is_told_to_nobody_else(
+    version: str | None, known: bool
+) -> None:
+    house = House("a")
+    client = Client(house)
+    if version is not None:
+        await client.initialize(version)
+    meta = META if version is None else None
+    await client.result("tools/list", meta)
+    for method in eras.LATEST_LEGACY_NOTICES:
+        client.session.tell(method, raw({"elicitationId": "1"}))
+    await client.result("tools/list", meta)
+    told = {message.get("method") for message in client.got}
+    assert (told >= eras.LATEST_LEGACY_NOTICES) is known and (known or not told & eras.LATEST_LEGACY_NOTICES)
 
 
 async def test_log_messages_of_nobody_reach_legacy_clients_from_their_level_up() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from broker.core.ports import Call
 from broker.errors import RemoteError
+from broker.faces.mcp import SETTLE
 from broker.faces.search import Search, ToolIndex
 from broker.model import Listing, Settings, Spec, Surface
 from tests.faces.test_mcp import META, Client, Json
@@ -342,6 +343,28 @@ async def test_a_change_behind_the_three_is_found_and_not_told() -> None:
     assert await client.names() == [*THREE, "b__seen"]
     told = [message for message in client.got if message.get("method") == "notifications/tools/list_changed"]
     assert len(told) == 1  # and none for the unicorn
+
+
+async def test_another_way_to_show_tools_is_told_only_if_it_shows_others() -> None:
+    house = crowded()
+    client = Searching(house, Settings())
+    await client.initialize()
+    before = await client.names()
+
+    async def told(settings: Settings | None) -> int:
+        """The notices there are when tools are shown by these settings, and all is said."""
+        client.got.clear()
+        client.session.expose(Search(ToolIndex(house.router.catalog), settings) if settings else None)
+        await asyncio.sleep(2 * SETTLE)
+        await client.result("ping")
+        return sum(message.get("method") == "notifications/tools/list_changed" for message in client.got)
+
+    assert await told(Settings(clients={"somebody-else": SEARCHING})) == 0
+    assert await told(Settings(surface=SEARCHING)) == 1
+    assert await client.names() == THREE
+    assert await told(None) == 1
+    assert await client.names() == before
+    assert await told(Settings()) == 0
 
 
 async def test_becoming_crowded_is_told() -> None:

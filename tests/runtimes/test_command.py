@@ -233,3 +233,23 @@ def test_only_safe_names_and_what_the_entry_gives_reach_the_plugin() -> None:
 def test_windows_has_its_own_safe_names_in_one_case() -> None:
     environ = {"PATH": "a", "SYSTEMROOT": "r", "HOME": "h", "SECRET": "x"}
     assert child_env(spec("x", env={"Path": "b"}), environ, "win32") == {"SYSTEMROOT": "r", "Path": "b"}
+
+
+def test_a_plugin_is_given_the_variables_it_asked_for_and_was_granted_and_no_others() -> None:
+    environ = {"PATH": "/bin", "A": "1", "B": "2", "C": "3", "LD_PRELOAD": "x", "F": "() { :; }"}
+    asked = {"env": ("A", "B", "LD_PRELOAD", "F", "UNSET"), "read": ("C",)}
+    granted = ("env:A", "env:C", "env:LD_PRELOAD", "env:F", "env:UNSET", "secrets:B")
+    one = spec("x", permissions=asked, granted=granted, env={"LD_PRELOAD": "of the user"})
+    assert child_env(one, environ, "linux") == {"PATH": "/bin", "A": "1", "LD_PRELOAD": "of the user"}
+    plain = spec("x", granted=granted)
+    assert child_env(plain, environ, "linux") == {"PATH": "/bin"}
+
+
+def test_what_is_granted_is_one_variable_on_windows_whatever_its_case() -> None:
+    one = spec("x", permissions={"env": ("TOKEN",)}, granted=("env:TOKEN",), env={"Token": "mine"})
+    assert child_env(one, {"TOKEN": "other"}, "win32") == {"Token": "mine"}
+
+
+def test_a_secret_stands_above_what_is_inherited() -> None:
+    one = spec("x", permissions={"env": ("KEY",)}, granted=("env:KEY",))
+    assert child_env(one, {"KEY": "inherited"}, "linux", {"KEY": "of the keyring"}) == {"KEY": "of the keyring"}

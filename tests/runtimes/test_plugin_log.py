@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from broker.permissions.redaction import MARK, Redaction
 from broker.runtimes.plugin_log import LONGEST, TAIL_LINES, PluginLog
 
 
@@ -39,3 +40,25 @@ def test_the_tail_is_the_last_lines_only() -> None:
     log.write(b"".join(b"%d\n" % number for number in range(100)))
     assert log.tail().splitlines() == [str(number) for number in range(100 - TAIL_LINES, 100)]
     log.close()
+
+
+def test_a_secret_is_in_neither_however_it_comes_in_pieces(tmp_path: Path) -> None:
+    said = b"key hunter2-hunter2 given\nand hunter2-\nhunter2 again\nfor hunter2-hunter2"
+    for size in range(1, len(said) + 1):
+        log = PluginLog(tmp_path / f"{size}.log", Redaction(["hunter2-hunter2"]))
+        for at in range(0, len(said), size):
+            log.write(said[at : at + size])
+            assert "hunter2-" not in log.tail()
+        assert log.tail().encode() == b"key %s given\nand %s\n%s again\nfor %s" % ((MARK,) * 4)
+        log.close()
+        assert (tmp_path / f"{size}.log").read_bytes() == b"key %s given\nand %s\n%s again\nfor %s\n" % ((MARK,) * 4)
+
+
+def test_a_secret_over_the_end_of_a_line_that_is_too_long_is_not_in_the_file(tmp_path: Path) -> None:
+    for before in range(LONGEST - 16, LONGEST + 1):
+        log = PluginLog(tmp_path / f"{before}.log", Redaction(["hunter2-hunter2"]))
+        for byte in b"." * before + b"hunter2-hunter2\n":
+            log.write(bytes([byte]))
+        log.close()
+        kept = (tmp_path / f"{before}.log").read_bytes()
+        assert b"hunter2" not in kept.replace(b"\n", b"") and MARK in kept

@@ -80,6 +80,7 @@ def call(tool: str, identity: Identity = OLD, **arguments: Any) -> Call:
         (["--era", "legacy"], Era.MODERN, Era.LEGACY),
         (["--era", "modern"], Era.LEGACY, Era.MODERN),
         (["--era", "modern"], Era.MODERN, Era.MODERN),
+        (["--era", "modern-locked"], Era.LEGACY, Era.MODERN),
         (["--era", "dual"], Era.LEGACY, Era.LEGACY),
         (["--era", "dual"], Era.MODERN, Era.MODERN),
         (["--era", "dual-locked"], Era.LEGACY, Era.LEGACY),

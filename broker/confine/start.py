@@ -1,0 +1,175 @@
+"""Starts a plugin held to its confinement, with all that stands around it until it ends.
+
+That is: the mechanism this machine has, a group of the kernel that counts it or a watchdog that does, its network or
+who makes its calls, and where there is no private root a folder for what would go to /tmp. All of it ends with it.
+
+Rule 1: nothing is executed before everything that holds it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from broker.confine import backends, cgroup, limits, scratch, watchdog
+from broker.confine.backends import Abilities
+from broker.confine.plan import Confinement
+from broker.confine.tree import Child, spawn
+
+if TYPE_CHECKING:
+    from broker.confine.egress.denied import Denied
+    from broker.confine.egress.egress import Egress
+    from broker.confine.egress.stand_in import StandIn
+
+
+async def start(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str | None,
+    wall: Confinement,
+    told: Callable[[Denied], None],
+    own: str | None = None,
+    found: Abilities | None = None,
+) -> Child:
+    """Start `argv` held to `wall`. `told` hears of each host it was refused; `own` is its data folder.
+
+    When it used more than it may, it is ended and `child.overstepped` says so. Raises `NotEnforced`, `OSError`,
+    `ValueError`; then nothing was executed and nothing is left.
+    """
+    found = found or await backends.abilities()
+    backends.check(wall, found)
+    surroundings = _Surroundings(backends.fitted(wall, found), own)
+    try:
+        await surroundings.prepare(found)
+        child = await spawn(
+            limits.heap(argv, wall.memory), env=surroundings.environment(env), cwd=cwd, wall=surroundings.wall
+        )
+    except BaseException:
+        surroundings.close()
+        raise
+    try:
+        await surroundings.attend(child, found, told)
+    except BaseException:
+        await child.end(grace=0)
+        for fd in (child.stdin, child.stdout, child.stderr):
+            os.close(fd)
+        raise
+    return child
+
+
+class _Surroundings:
+    """What stands around one plugin."""
+
+    def __init__(self, wall: Confinement, own: str | None) -> None:
+        self.wall = wall
+        self._own = None if own is None else os.path.realpath(own)
+        self._group: cgroup.Group | None = None
+        self._folder: str | None = None
+        self._egress: Egress | None = None
+        self._stand_in: StandIn | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._killing: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    async def prepare(self, found: Abilities) -> None:
+        """Before it starts. Raises `OSError`."""
+        wall, kinds = self.wall, found.groups.kinds
+        memory, pids = wall.memory if "memory" in kinds else None, wall.pids if "pids" in kinds else None
+        if memory is not None or pids is not None:
+            self._group = await asyncio.to_thread(cgroup.make, found.groups, wall.name, memory=memory, pids=pids)
+            self.wall = replace(self.wall, groups=self._group.procs)
+        if wall.mode == "landlock":
+            self._folder = await asyncio.to_thread(scratch.make, wall.name)
+            self.wall = replace(self.wall, write=(*wall.write, self._folder))
+
+    def environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        """`env`, and what makes programs use the ways that there are."""
+        found = dict(env)
+        if self._folder is not None:
+            found |= {"HOME": self._folder, "TMPDIR": self._folder}
+        if self.wall.net:
+            from broker.confine.egress import doors, stand_in
+
+            if self.wall.notify:
+                found |= stand_in.ENVIRONMENT
+            if self.wall.mode == "stage2" or doors.needs_proxy(self.wall.net):
+                found = doors.environment(doors.proxy_port(self.wall.net)) | found
+        return found
+
+    async def attend(self, child: Child, found: Abilities, told: Callable[[Denied], None]) -> None:
+        """Stand around it until it ends."""
+        child.exited.add_done_callback(lambda _: self._ended(child))
+        notify = child.sent.pop("notify", None)
+        if self.wall.net or notify is not None:
+            await self._open_network(child.sent, notify, told)
+        child.sent.clear()
+        bounds = self._unheld(found)
+        if bounds is not None:
+            self._watch = watchdog.guard(child.pid, bounds, lambda why: self._over(child, why))
+        if child.exited.done():
+            self.close()
+
+    def close(self) -> None:
+        """Everything ends. Safe to call twice."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._stand_in is not None:
+            self._stand_in.close()
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._leave())
+
+    async def _leave(self) -> None:
+        if self._egress is not None:
+            await self._egress.close()
+        if self._group is not None:
+            await asyncio.to_thread(self._group.close)
+        if self._folder is not None:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _open_network(self, sent: Mapping[str, int], notify: int | None, told: Callable[[Denied], None]) -> None:
+        from broker.confine.egress import doors
+        from broker.confine.egress.egress import Egress
+        from broker.confine.egress.stand_in import StandIn
+
+        self._egress = Egress(self.wall.name, self.wall.net, told)
+        await self._egress.start({name: socket.socket(fileno=fd) for name, fd in sent.items()})
+        if notify is not None:
+            self._stand_in = StandIn(
+                notify,
+                self._egress,
+                proxy_port=doors.proxy_port(self.wall.net),
+                write=self.wall.write,
+                sockets=self.wall.sockets,
+            )
+
+    def _unheld(self, found: Abilities) -> watchdog.Bounds | None:
+        """What the kernel does not hold it to as a whole; None: it holds all of it."""
+        promised, wall = backends.grades(found, self.wall), self.wall
+        memory, pids = (None if promised[kind].grade == "yes" else getattr(wall, kind) for kind in ("memory", "pids"))
+        if memory is None and pids is None and wall.disk is None:
+            return None
+        return watchdog.Bounds(memory=memory, pids=pids, disk=wall.disk, own=self._own, folders=self._others())
+
+    def _others(self) -> tuple[str, ...]:
+        """Folders it may write to that are not its own."""
+        own = f"{self._own}/" if self._own else "\0"
+        return tuple(path for path in self.wall.write if not f"{path}/".startswith(own))
+
+    def _over(self, child: Child, why: str) -> None:
+        child.overstepped = why
+        self._watch = None
+        self._killing = asyncio.get_running_loop().create_task(child.end(grace=0))
+
+    def _ended(self, child: Child) -> None:
+        if self._group is not None and not child.overstepped:
+            with contextlib.suppress(OSError):
+                child.overstepped = self._group.overstepped()
+        self.close()
