@@ -10,13 +10,14 @@ from pathlib import Path
 import click
 import msgspec
 
-from broker.cli.screen import say_problems
+from broker.cli.screen import plain, say_problems
 from broker.core.config import load
 from broker.core.manifest import examine
 from broker.core.shape import table
 from broker.core.source import Faulty, read_toml
 from broker.errors import NotEnforced, PluginUnavailable
 from broker.model import Problem, Settings, Spec
+from broker.permissions.lack import lack
 from broker.runtimes.command import argv
 
 
@@ -31,6 +32,7 @@ def show(found: Settings, *, as_json: bool) -> int:
         click.echo(msgspec.json.format(msgspec.json.encode(problems), indent=2))
     else:
         _say(problems, found)
+        _say_missing(found)
     return 1 if problems else 0
 
 
@@ -60,6 +62,14 @@ def _say(problems: list[Problem], found: Settings) -> None:
         )
     else:
         click.secho(f"No problems: {checked} checked, nothing was started.", fg="green")
+
+
+def _say_missing(found: Settings) -> None:
+    """What plugins lack; that is no mistake in the configuration."""
+    for spec in found.plugins:
+        if spec.missing:
+            click.echo(plain(f"{lack(spec)}."))
+            click.secho(f"  fix: broker grant {spec.name}", fg="green")
 
 
 def _manifest(path: Path) -> Settings:

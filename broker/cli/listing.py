@@ -54,6 +54,9 @@ class Row(Struct, frozen=True, kw_only=True):
     tools: int | None  # as clients see them
     hidden: int  # tools that a filter or a clash of names hides
     confined: bool
+    granted: Sequence[str] = ()  # of what it asks for, its places filled in
+    missing: Sequence[str] = ()
+    stale: str = ""  # why an earlier grant does not count
     source: str
     running: Sequence[Running] = ()
     withheld: int = 0  # definitions that are not what was approved
@@ -110,7 +113,10 @@ def _row(core: Router, spec: Spec, started: Sequence[str], seen: Seen) -> Row:
         version=_version(spec, listing.info if listing else None),
         tools=shown if listing else None,
         hidden=len(listing.tools) - shown if listing else 0,
-        confined=False,  # nothing confines a subprocess yet, whatever its manifest asks for
+        confined=spec.permissions is not None and not spec.unconfined,
+        granted=spec.granted,
+        missing=spec.missing,
+        stale=spec.stale,
         source=spec.source,
         running=seen.get(spec.name, ()),
         withheld=count_withheld(core, spec.name) or 0,
@@ -145,6 +151,10 @@ def _say_rows(rows: list[Row], problems: list[Problem]) -> None:
             f"Nothing is configured. Name servers in {default_config_file(os.environ)}, or give --mcp-config FILE."
         )
     for row in rows:
+        if row.missing:
+            why = f" ({row.stale})" if row.stale else ""
+            click.echo(plain(f"\n{row.name} asks for {', '.join(row.missing)}, which is not granted{why}."))
+            click.secho(f"  fix: broker grant {row.name}", fg="green")
         if said := withheld_line(row.name, None if row.quarantined else row.withheld):
             click.secho(f"\n{said}", fg="yellow")
         if row.failure is not None:
@@ -185,6 +195,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     if row.hidden:
         tools += f" of {(row.tools or 0) + row.hidden}"
     confined = "yes" if row.confined else "no"
+    if row.missing:
+        confined += f", lacks {len(row.missing)}"
     return row.name, row.state, spoken, first_line(row.version), tools, confined, _short(row.source)
 
 

@@ -29,10 +29,10 @@ from broker.confine.root import DEVICE_LINKS, DEVICES, HIDDEN_FILES, HIDDEN_FOLD
 from broker.confine.trail import Trail
 
 TOLD, WIRE, DESCRIPTION = HANDED, HANDED + 1, HANDED + 2
-STAGE = Path(__file__).with_name("stage2.py")
+INSIDE = "/.broker"  # where our own code is seen: below nothing that a plugin may read
 _SIZES = {"k": 1 << 10, "m": 1 << 20}
 _PYTHON = os.path.realpath(sys.executable)
-_OURS = STAGE.parent.parent  # the package: the second stage imports the jail from it
+_OURS = Path(__file__).parent.parent  # the package: the second stage imports the jail from it
 
 
 def program() -> str | None:
@@ -63,7 +63,7 @@ def wrapped(wall: Confinement, argv: Sequence[str], env: Mapping[str, str], cwd:
         given += 1
     words += _code(wall)
     outer = inside | {"mode": "bwrap", "inside": marshal.dumps(inside | {"mode": "stage2"}), "granted": granted}
-    stage = [_PYTHON, "-I", "-S", "-B", str(STAGE), str(TOLD), str(WIRE), str(DESCRIPTION)]
+    stage = [_PYTHON, "-I", "-S", "-B", f"{INSIDE}/broker/confine/stage2.py", str(TOLD), str(WIRE), str(DESCRIPTION)]
     return [*words, "--remount-ro", "/", "--chdir", "/", "--", *stage], marshal.dumps(outer)
 
 
@@ -96,8 +96,10 @@ def _folders(tmp: int, proc: bool) -> Iterator[str]:
 def _code(wall: Confinement) -> Iterator[str]:
     """What is executed: the plugin's, and ours until Landlock takes it away."""
     own, links = _stage()
-    for path in sorted({*wall.roots, *(wall.run or ()), *own}, key=lambda path: path.count("/")):
+    for path in sorted({*wall.roots, *own}, key=lambda path: path.count("/")):
         yield from ("--ro-bind", path, path)
+    for name in ("__init__.py", "confine"):
+        yield from ("--ro-bind", str(_OURS / name), f"{INSIDE}/broker/{name}")
     old = {path: os.readlink(path) for path in OLD_FOLDERS if os.path.islink(path)}
     for where, says in {**old, **dict(links), **dict(wall.links)}.items():
         yield from ("--symlink", says, where)
@@ -105,12 +107,10 @@ def _code(wall: Confinement) -> Iterator[str]:
 
 @functools.cache
 def _stage() -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """The paths that the second stage needs, and links on the way to them: Python and its library, no packages."""
+    """What the second stage needs beside our code, and links on the way: Python and its library, no packages."""
     trail = Trail("/")
     for path in (_PYTHON, os.path.dirname(os.__file__), "/usr/lib", "/lib", "/lib64", *elf.libraries(_PYTHON)):
         trail.see(path)
-    for path in (_OURS / "__init__.py", _OURS / "confine"):
-        trail.see(str(path))
     return trail.outcome()
 
 

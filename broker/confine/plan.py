@@ -27,7 +27,7 @@ class Confinement(Struct, frozen=True, kw_only=True):
     name: str  # of the plugin, for logs and errors
     read: tuple[str, ...] = ()  # files and folders of its user's
     write: tuple[str, ...] = ()
-    roots: tuple[str, ...] = ()  # read and executed: what its interpreter and its own code need
+    roots: tuple[str, ...] = ()  # read and executed: what its interpreter, its own code and `run` need
     links: tuple[tuple[str, str], ...] = ()  # symbolic links of a private root: where, and what they say
     net: tuple[str, ...] = ()  # `host:port` as `egress.allow` reads them; empty: no network at all
     sockets: tuple[str, ...] = ()  # paths of unix sockets it may connect to
@@ -62,7 +62,7 @@ def described(wall: Confinement, argv: Sequence[str]) -> bytes:
             "mode": wall.mode,
             "read": list(wall.read),
             "write": list(wall.write),
-            "execute": [*wall.roots, *(wall.run or ())],
+            "execute": list(wall.roots),
             "sockets": list(wall.sockets),
             "links": [list(link) for link in wall.links],
             "files": etc_files(os.getuid(), os.getgid()),

@@ -94,7 +94,8 @@ class _Surroundings:
         """`env`, and what makes programs use the ways that there are."""
         found = dict(env)
         if self._folder is not None:
-            found |= {"HOME": self._folder, "TMPDIR": self._folder}
+            # It cannot read who its user is, and asks these first.
+            found = {"USER": "plugin", "LOGNAME": "plugin"} | found | {"HOME": self._folder, "TMPDIR": self._folder}
         if self.wall.net:
             from broker.confine.egress import doors, stand_in
 

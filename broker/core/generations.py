@@ -232,6 +232,7 @@ class Generations:
         if old is not None:
             before = self._shown()
             self._catalog.put(old.spec, None)
+            self._pinning.forget(name)
             self._tell(before)
             self._leave(old, HURRY)
 

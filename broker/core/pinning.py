@@ -61,6 +61,7 @@ class Pinning:
     def judge(self, name: str, live: Listing | None) -> Judged:
         """What clients may see of these lists. May write the pin."""
         if not self.holds(name):
+            self.forget(name)
             self._judged[name] = None
             return Judged(live)
         try:
@@ -76,6 +77,11 @@ class Pinning:
         if name not in self._judged:
             return False
         return self._judged[name] is not None if not self._stamped(name) else self._judged[name] != self._stamp(name)
+
+    def forget(self, name: str) -> None:
+        """The plugin is gone; there is nothing to say about it."""
+        self._notices.pop(name, None)
+        self._judged.pop(name, None)
 
     @property
     def notices(self) -> list[bytes]:

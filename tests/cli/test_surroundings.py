@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from broker.cli.checking import cannot_be_held
 from broker.cli.doctoring import Health, Report, _is_fine, _say_enforcement
@@ -167,10 +167,10 @@ def can_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "examine", examine)
 
 
-def asking(tmp_path: Path, command: str = "/usr/bin/true", **more: Any) -> Spec:
+def asking(tmp_path: Path, command: str = "/usr/bin/true") -> Spec:
     source = tmp_path / "config.toml"
     source.write_text(f'[servers.todos]\ncommand = "{command}"\n')
-    return Spec(name="todos", source=str(source), command=(command,), **{"permissions": {"net": ()}, **more})
+    return Spec(name="todos", source=str(source), command=(command,), permissions={"net": ()})
 
 
 def test_a_plugin_whose_permissions_cannot_be_enforced_here_is_a_problem(
@@ -185,8 +185,9 @@ def test_a_plugin_whose_permissions_cannot_be_enforced_here_is_a_problem(
 
 def test_a_plugin_that_is_not_confined_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     can_do_nothing(monkeypatch)
-    plain, lifted = asking(tmp_path, permissions=None), asking(tmp_path, unconfined=True)
-    assert list(cannot_be_held([plain, lifted, asking(tmp_path, enabled=False)])) == []
+    asks = asking(tmp_path)
+    others = [replace(asks, permissions=None), replace(asks, unconfined=True), replace(asks, enabled=False)]
+    assert list(cannot_be_held(others)) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nothing is confined elsewhere")

@@ -47,6 +47,7 @@ def test_where_no_proc_can_be_mounted_namespaces_are_used_without() -> None:
     assert said.stdout.split()[:2] == ["native", "False"], said.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("kind", "backend"), [("docker", "landlock"), ("masked", "native")])
 def test_a_plugin_is_held_in_a_container_as_it_is_outside(kind: str, backend: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -197,6 +198,21 @@ async def test_what_may_start_one_program_starts_no_other(tmp_path: Path) -> Non
     assert said.splitlines()[1:] == ["ENOENT", "A=1"] and "No such file" in said.splitlines()[0]
 
 
+async def test_a_program_it_may_start_is_named_as_its_user_names_it(tmp_path: Path) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("NOT TESTED: there is no git here")
+    said = await python(
+        f"os.chdir({str(tmp_path)!r}); open('file', 'w').close()\n"
+        "for words in ('init -q', 'config user.name a', 'config user.email a@b', 'add file', 'commit -qm said'):\n"
+        "    subprocess.run(['git', *words.split()], check=True)\n"
+        "print(subprocess.run(['git', 'log', '--format=%s'], capture_output=True, text=True).stdout)",
+        write=(str(tmp_path),),
+        run=("git",),
+        env={"HOME": "/home/plugin"},
+    )
+    assert said == "said"
+
+
 async def test_nothing_is_executed_from_where_it_can_write_nor_by_the_loader(tmp_path: Path) -> None:
     said = await python(
         "import glob, shutil\n"
@@ -227,7 +243,8 @@ async def test_others_are_not_there_for_it() -> None:
 async def test_its_reaper_tells_nothing_of_the_broker() -> None:
     said = await python(
         "print(*[tried(open, f'/proc/1/{name}', 'rb') for name in ('environ', 'mem', 'maps')])\n"
-        "print(tried(os.listdir, '/proc/1/fd'), tried(os.listdir, '/proc/1/root'), tried(os.kill, 1, 9), os.getpid() > 1)",
+        "print(tried(os.listdir, '/proc/1/fd'), tried(os.listdir, '/proc/1/root'))\n"
+        "print(tried(os.kill, 1, 9), os.getpid() > 1)",
         run=None,
     )
     assert said.split() == ["EACCES", "EACCES", "EACCES", "EACCES", "EACCES", "done", "True"]  # the kernel spares it
@@ -410,6 +427,12 @@ def test_where_no_namespaces_are_made_the_start_is_refused() -> None:
         "NotEnforced acme was not started, because it cannot be confined: "
         "the kernel makes no process for it: clone: No space left on device (step fork)\n"
     )
+
+
+def test_root_of_a_namespace_with_one_user_confines_like_a_plain_user() -> None:
+    argv = ["unshare", "--user", "--map-root-user", sys.executable, "-c", BORN, "none", PYTHON]
+    ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BOUND)
+    assert ended.stdout == "executed\n|0\n", ended.stderr
 
 
 async def test_what_cannot_be_confined_is_refused_with_the_step_and_the_reason(tmp_path: Path) -> None:

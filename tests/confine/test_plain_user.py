@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 USER = 65534
-LAYERS = ("test_jail.py", "test_landlock.py", "test_root.py", "test_seccomp.py")
+LAYERS = (
+    *("test_jail.py", "test_landlock.py", "test_root.py", "test_seccomp.py"),
+    *("test_backends.py", "test_bwrap.py", "test_cgroup.py", "test_roots.py", "test_start.py", "test_watchdog.py"),
+)
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = sysconfig.get_path("purelib")
 PYTHONS = (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")

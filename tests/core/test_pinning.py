@@ -149,6 +149,33 @@ def test_it_is_said_once_and_again_to_who_comes_later(tmp_path: Path, caplog: py
     assert caplog.text.count("does not show what its user approved") == 1
 
 
+def test_nothing_is_said_of_a_plugin_that_is_gone(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path, EVIL)
+        world.pins.take("one", GOOD)
+        await world.met()
+        assert len(world.router.generations.notices) == 1
+        await world.router.generations.apply([])
+        assert world.router.generations.notices == []
+        with pytest.raises(NotFound):
+            await world.call("one__echo")
+
+    travel(story())
+
+
+def test_a_plugin_whose_pin_was_deleted_is_one_nobody_approved(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path, EVIL)
+        world.pins.take("one", GOOD)
+        await world.met()
+        assert world.names() == ["one__other"]
+        world.pins.path("one").unlink()
+        await world.router.generations.apply(world.specs)
+        assert world.names() == ["one__echo", "one__other"] and world.router.generations.notices == []
+
+    travel(story())
+
+
 def test_every_tenth_call_is_a_reason_to_look(tmp_path: Path) -> None:
     async def story() -> None:
         world = World(tmp_path, GOOD)
@@ -305,8 +332,9 @@ def test_a_pin_that_cannot_be_written_shows_nothing(tmp_path: Path) -> None:
 
 # Whatever a plugin shows: what is not shown to clients cannot be had in any way, and does not reach it.
 
-NAMES = ("a", "b", "c")
-TEXTS = st.sampled_from(("", "x", "y"))
+NAMES: list[str] = ["a", "b", "c"]
+WORDS: list[str] = ["", "x", "y"]
+TEXTS = st.sampled_from(WORDS)
 ITEMS = st.dictionaries(st.sampled_from(NAMES), TEXTS)
 
 

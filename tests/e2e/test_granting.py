@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import Home, Line
-from tests.e2e.test_operating import World, until
+from tests.e2e.harness import BOUND, Home, Line
+from tests.e2e.test_operating import World
 from tests.servers import scripted
 
 ASKS = {"permissions": {"ui": ["toast"], "call": ["*"]}}  # nothing that a machine could lack the means to hold
@@ -35,10 +36,9 @@ async def answers(line: Line) -> bool:
 
 async def turns(line: Line, able: bool) -> None:
     """Wait until the broker has taken it up."""
-    calls: list[bool] = []
-    while not calls or calls[-1] is not able:
-        calls.append(await answers(line))
-        await until(lambda: True)
+    async with asyncio.timeout(BOUND):
+        while await answers(line) is not able:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_grant_is_taken_up_and_taken_back(world: World) -> None:

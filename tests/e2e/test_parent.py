@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -9,11 +10,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.harness import Home, Line, spoken
 from tests.hostile.evil import until
-from tests.marked import MARK, all_gone, killed, marked
+from tests.marked import MARK, all_gone, killed
 from tests.servers import scripted
 
 # Starts what its arguments say on its own standard input and output, and stays.
@@ -53,10 +55,13 @@ async def below_a_client(folder: Path, launcher: float, watches: str = "") -> As
 @pytest.mark.parametrize("watches", ["", "polls"], ids=["told by the kernel", "polling"])
 async def test_it_ends_with_its_plugins_when_its_client_is_killed(tmp_path: Path, watches: str) -> None:
     async with below_a_client(tmp_path, 0, watches) as (line, mark):
-        assert len(marked(mark)) >= 5
+        family = psutil.Process(line.process.pid).children(recursive=True)
+        assert len(family) >= 4  # the broker, its fork server, a keeper and the plugin
         line.process.kill()
         assert await line.gone() == -signal.SIGKILL
         await all_gone(mark, 10)
+        _, left = await asyncio.to_thread(psutil.wait_procs, family, 10)
+        assert left == []
 
 
 async def test_it_serves_on_when_a_launcher_leaves(tmp_path: Path) -> None:

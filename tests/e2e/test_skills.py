@@ -20,6 +20,12 @@ def home(folder: Path, kind: str, *flags: str) -> Home:
     return Home.of(folder, {**servers, "bare": scripted("--era", kind)}, *flags)
 
 
+async def meet(line: Line, *names: str) -> None:
+    """A call waits for its plugin as long as that takes to start; a list does not."""
+    for name in names:
+        await line.text(f"{name}__echo")
+
+
 async def entries(line: Line) -> dict[str, Json]:
     """All pages of the list, by URI."""
     found: dict[str, Json] = {}
@@ -40,6 +46,7 @@ async def test_skills_of_the_same_name_are_listed_read_and_verified_each_by_its_
     tmp_path: Path, kind: str, era: str
 ) -> None:
     async with opened(home(tmp_path, kind), era) as line:
+        await meet(line, "one", "two")
         found = await entries(line)
         assert sorted(found) == [f"skill://{name}/{FOLDER}/SKILL.md" for name in ("one", "two")]
         listed = [each["uri"] for each in (await line.result("resources/list"))["resources"]]
@@ -62,6 +69,7 @@ async def test_skills_of_the_same_name_are_listed_read_and_verified_each_by_its_
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_skill_in_no_list_is_found_and_what_is_none_is_refused(tmp_path: Path, era: str) -> None:
     async with opened(home(tmp_path, "legacy"), era) as line:
+        await meet(line, "one", "two")
         hidden = "skill://two/hidden/SKILL.md"
         skill = (await line.result("skills/get", {"uri": hidden}))["skill"]
         assert skill["uri"] == hidden and skill["resources"] == "dynamic"
@@ -72,15 +80,15 @@ async def test_a_skill_in_no_list_is_found_and_what_is_none_is_refused(tmp_path:
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_they_are_promised_if_somebody_has_them(tmp_path: Path, era: str) -> None:
-    async def promised(home: Home) -> Json:
+    async def promised(home: Home, *names: str) -> Json:
         async with opened(home, era, initialized=False) as line:
             told = await (line.initialize() if era == "legacy" else line.result("server/discover"))
-            await line.names()
+            await meet(line, *names)
             return told["capabilities"].get("extensions", {})
 
     some, none = home(tmp_path / "some", "legacy"), Home.of(tmp_path / "none", {"bare": scripted()})
-    for each in (some, none):
-        assert (await promised(each))[SKILLS] == {"directoryRead": True}, "nobody is known yet"
+    assert (await promised(some, "one", "two", "bare"))[SKILLS] == {"directoryRead": True}, "nobody is known yet"
+    assert (await promised(none, "bare"))[SKILLS] == {"directoryRead": True}
     assert (await promised(some)) == {SKILLS: {"directoryRead": True}}
     assert (await promised(none)) == {}
 

@@ -361,3 +361,10 @@ async def test_sockets_of_dead_brokers_are_swept_away(tmp_path: Path) -> None:
     door.control.open(door.environ)
     assert {file.name for file in door.folder.iterdir()} == {door.path.name}
     await door.closed()
+
+
+async def test_without_a_gate_nobody_is_granted_anything(door: Door) -> None:
+    knock = await door.knock()
+    for method in ("grant", "revoke"):
+        error = await knock.error(method, name="git", permissions=["net:a.b:1"])
+        assert error["data"]["name"] == "method-not-found"

@@ -38,6 +38,9 @@ def on_initialize(m):
     info = {"name": "evil", "version": "1"}
     send(id=m["id"], result={"protocolVersion": "2025-06-18", "capabilities": CAPS, "serverInfo": info})
 
+def on_discover(m):
+    send(id=m["id"], error={"code": -32601, "message": "no"})
+
 def on_list(m):
     send(id=m["id"], result={"tools": TOOLS})
 
@@ -56,7 +59,7 @@ def main():
         if method == "initialize":
             on_initialize(m)
         elif method == "server/discover":
-            send(id=m["id"], error={"code": -32601, "message": "no"})
+            on_discover(m)
         elif method == "tools/list":
             on_list(m)
         elif method == "tools/call":

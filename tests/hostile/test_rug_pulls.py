@@ -20,6 +20,7 @@ from tests.hostile.evil import until
 from tests.hostile.turncoat import (
     AFTER_THREE,
     FOR_ONE_CLIENT,
+    MODERN,
     ON_RESTART,
     OTHERS,
     TOOLS,
@@ -115,6 +116,19 @@ class TestWhen:
                 await line.text(OTHER)
             await shows(line, [OTHER])
             await withdrawn(line)
+
+    async def test_after_the_third_call_of_a_modern_server(self, tmp_path: Path, era: str) -> None:
+        async with approved(tmp_path, era, turncoat(tmp_path, MODERN + AFTER_THREE)) as (line, _):
+            for _ in range(10):
+                await line.text(OTHER)
+            await shows(line, [OTHER])
+            await withdrawn(line)
+
+    async def test_on_a_restart_of_a_modern_server(self, tmp_path: Path, era: str) -> None:
+        async with approved(tmp_path, era, turncoat(tmp_path, MODERN + ON_RESTART)) as (line, _):
+            await line.call(OTHER)
+            await withdrawn(line)
+            assert await names(line) == [OTHER]
 
     async def test_on_a_restart_before_it_is_called_again(self, tmp_path: Path, era: str) -> None:
         async with approved(tmp_path, era, turncoat(tmp_path, ON_RESTART)) as (line, _):

@@ -91,7 +91,7 @@ def test_only_its_user_can_open_it(folder: Path) -> None:
 
 def broken(folder: Path) -> str:
     """What is said of a ledger that cannot be trusted; nothing may write over it."""
-    ledger, before = Ledger(folder), os.stat(folder / FILE)
+    ledger, before = Ledger(folder), (folder / FILE).read_bytes()
     with pytest.raises(LedgerBroken, match="nothing is granted") as caught:
         ledger.read()
     for change in (
@@ -100,7 +100,7 @@ def broken(folder: Path) -> str:
     ):
         with pytest.raises(LedgerBroken):
             change()
-    assert os.stat(folder / FILE) == before
+    assert (folder / FILE).read_bytes() == before
     assert caught.value.hint
     return str(caught.value)
 

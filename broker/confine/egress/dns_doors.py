@@ -9,6 +9,8 @@ from broker.confine.egress.dns import Resolve, answer
 from broker.confine.egress.ends import End
 from broker.confine.egress.ways import Connect, Way
 
+QUESTIONS = 16  # on one connection; a C library asks two
+
 
 class Datagrams(asyncio.DatagramProtocol):
     """Answers each datagram that is a question."""
@@ -30,10 +32,13 @@ class Datagrams(asyncio.DatagramProtocol):
 
 
 def stream(resolve: Resolve) -> Way:
-    """Answers questions on a connection (RFC 7766: each after its length) until there are none."""
+    """Answers questions on a connection (RFC 7766: each after its length) until one is none, `QUESTIONS` at most."""
 
     async def serve(end: End, connect: Connect) -> None:
-        while said := answer(await end.take(int.from_bytes(await end.take(2), "big")), resolve):
+        for _ in range(QUESTIONS):
+            said = answer(await end.take(int.from_bytes(await end.take(2), "big")), resolve)
+            if said is None:
+                return
             end.say(len(said).to_bytes(2, "big") + said)
 
     return serve

@@ -159,6 +159,13 @@ async def test_an_address_that_is_written_down_is_reached_as_it_is() -> None:
             assert await plugin.python(PYTHON["urllib"], f"http://127.0.0.1:{host.port}/") == "here"
 
 
+async def test_an_address_outside_the_loopback_is_reached_as_it_is() -> None:
+    address = own_address()
+    with serving(address=address) as host:
+        async with inside([f"{address}:{host.port}"]) as plugin:
+            assert await plugin.python(PYTHON["urllib"], f"http://{address}:{host.port}/") == "here"
+
+
 async def test_a_service_on_localhost_is_reached_by_that_name() -> None:
     with serving() as host:
         async with inside([f"localhost:{host.port}"]) as plugin:

@@ -6,10 +6,12 @@ import asyncio
 import os
 import random
 import socket
+import threading
 
 import pytest
 
 from broker.confine.egress import egress as module
+from broker.confine.egress.dns_doors import QUESTIONS
 from broker.confine.egress.doors import DNS
 from broker.confine.egress.egress import MOST, Egress
 from tests.confine.egress.test_dns import question
@@ -96,14 +98,14 @@ async def test_one_that_never_finishes_its_head_is_ended(monkeypatch: pytest.Mon
 
 
 async def test_hosts_that_hang_do_not_hold_up_others() -> None:
+    release = threading.Event()
     with serving() as host:
         async with inside([f"a.test:{host.port}!private", "slow.test:80"], a_test="127.0.0.1") as plugin:
-            release = asyncio.Event()
-            plugin.egress._dialler._lookups.addresses, real = _never(release), plugin.egress._dialler._lookups.addresses  # type: ignore[method-assign]
+            plugin.while_looking_up = lambda name: name == "slow.test" and release.wait(BOUND)
             hanging = asyncio.create_task(plugin.asks(b"CONNECT slow.test:80 HTTP/1.1\r\n\r\n"))
             await settled(plugin, 1)
-            plugin.egress._dialler._lookups.addresses = real  # type: ignore[method-assign]
             assert (await plugin.asks(request(host.port))).endswith(b"here")
+            assert not hanging.done()
             release.set()
             assert (await hanging).startswith(b"HTTP/1.1 502 ")
 
@@ -141,12 +143,18 @@ async def test_names_are_answered_whatever_is_sent_between() -> None:
             assert (await asyncio.to_thread(sock.recv, 512))[-4:-2] == bytes([11, 127])
 
 
-def _never(release: asyncio.Event):  # type: ignore[no-untyped-def]
-    async def addresses(name: str) -> list[str]:
-        await release.wait()
-        raise OSError("released")
-
-    return addresses
+async def test_a_connection_for_names_answers_a_few_and_not_any_number() -> None:
+    async with inside(["a.test:443"]) as plugin:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            with socket.create_connection(server.getsockname(), BOUND) as asking:
+                way = plugin.egress.way("192.0.2.53", 53)
+                assert way is not None
+                await plugin.egress.adopt(server.accept()[0], way)
+                asked = question("a.test")
+                asking.sendall((len(asked).to_bytes(2, "big") + asked) * 1000)
+                asking.shutdown(socket.SHUT_WR)
+                said = await asyncio.to_thread(lambda: b"".join(iter(lambda: asking.recv(1 << 16), b"")))
+        assert said.count(bytes([0, 4, 11, 127])) == plugin.egress.statistics.names == QUESTIONS
 
 
 def _ended(sock: socket.socket) -> bool:

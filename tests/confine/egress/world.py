@@ -29,10 +29,10 @@ class Handler(BaseHTTPRequestHandler):
     """Says which host it is and under which name it was asked; keeps what it was asked."""
 
     protocol_version = "HTTP/1.1"
-    asked: list[str]
 
     def do_GET(self) -> None:
-        self.server.asked.append(f"{self.headers['Host']} {self.path}")  # type: ignore[attr-defined]
+        assert isinstance(self.server, Host)
+        self.server.asked.append(f"{self.headers['Host']} {self.path}")
         body = b"here"
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -55,8 +55,8 @@ class Host(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, certificate: Path | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, certificate: Path | None = None, address: str = "127.0.0.1") -> None:
+        super().__init__((address, 0), Handler)
         self.asked: list[str] = []
         self.connections = 0
         if certificate is not None:
@@ -77,8 +77,8 @@ class Host(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(certificate: Path | None = None) -> Generator[Host]:
-    host = Host(certificate)
+def serving(certificate: Path | None = None, address: str = "127.0.0.1") -> Generator[Host]:
+    host = Host(certificate, address)
     thread = threading.Thread(target=host.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield host
@@ -124,10 +124,12 @@ class Inside:
         self.names = names
         self.looked_up: list[str] = []
         self.told: list[Denied] = []
+        self.while_looking_up: Callable[[str], object] = str  # what happens in a lookup's thread
         self.egress = Egress("todos", allowed, self.told.append, lookup=self._lookup)
 
     def _lookup(self, name: str) -> list[str]:
         self.looked_up.append(name)
+        self.while_looking_up(name)
         if name not in self.names:
             raise OSError("no such name")
         return self.names[name]

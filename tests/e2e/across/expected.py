@@ -184,7 +184,10 @@ _OTHERS: dict[str, Callable[[Pair], Json]] = {
     "logs": lambda pair: {"result": [{"level": "error", "logger": "offers", "data": {"line": ["error"]}}]},
     "quiet": lambda pair: {"result": []},
     "updates": lambda pair: {"result": {"first": "demo://text", "ended": True}},
-    "visited": lambda pair: {"result": True, "asked": [TOLD["calls"]["ask_page"]["rounds"][0]["page"]]},
+    "visited": lambda pair: {
+        "result": not gap(pair, "visited"),
+        "asked": [TOLD["calls"]["ask_page"]["rounds"][0]["page"]],
+    },
     # A server of 2026-07-28 has no ear for it.
     "roots_changed": lambda pair: {"result": 1 if pair.opened == "legacy" else 0},
     "ping": lambda pair: {"result": {}},

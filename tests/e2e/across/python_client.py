@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from tests.e2e.across.offers import TOLD, Json
 
-BOUND = 15  # seconds for one feature
+BOUND = 30  # seconds for one feature
 TRIES = 20  # until it counts that a subscription does not end
 META = "io.modelcontextprotocol/"
 MODERN = "2026-07-28"
@@ -117,6 +117,7 @@ class Driver:
 
     async def outcome(self, feature: Callable[[], Awaitable[Any]]) -> Json:
         self.asked.clear()
+        self.told.clear()
         try:
             async with asyncio.timeout(BOUND):
                 found: Json = {"result": await feature()}
@@ -132,9 +133,11 @@ class Driver:
         return self.client.protocol_version
 
     async def offered(self) -> Json:
-        if self.modern:  # with its version given, this client asks nothing first
-            await self.client.session.discover()
-        return {"instructions": self.client.instructions, "capabilities": plain(self.client.server_capabilities)}
+        session = self.client.session
+        if self.modern:  # with its version given, this client asks nothing by itself
+            found = await session.send_discover(MODERN)
+            return {"instructions": found.get("instructions"), "capabilities": found["capabilities"]}
+        return {"instructions": session.instructions, "capabilities": plain(self.client.server_capabilities)}
 
     async def meta(self) -> Json:
         result = plain(await self.client.call_tool(self.prefix + "meta", {}, meta=TOLD["meta"]))
@@ -226,8 +229,8 @@ class Driver:
     async def visited(self) -> bool:
         """Whether the end of a visit is told under the id it was asked with."""
         await self.call("ask_page")
-        told = await self.heard("notifications/elicitation/complete")
-        return told["elicitationId"] == self.asked[0]["params"]["elicitationId"]
+        told = await self._rest("notifications/elicitation/complete")
+        return [each["elicitationId"] for each in told] == [self.asked[0]["params"]["elicitationId"]]
 
     async def roots_changed(self) -> int:
         await self.client.send_roots_list_changed()  # pyright: ignore[reportDeprecated]

@@ -3,7 +3,7 @@
 // task }. The report goes to stdout.
 import { TOLD } from "./offers.mjs";
 
-const BOUND = 15_000; // milliseconds for one feature
+const BOUND = 30_000; // milliseconds for one feature
 const TRIES = 20; // until it counts that a subscription does not end
 const LEVEL = "io.modelcontextprotocol/logLevel";
 const MEMBERS = { tools: "tools", resources: "resources", templates: "resourceTemplates", prompts: "prompts" };
@@ -67,6 +67,7 @@ export async function report(guide, prefix, skipped) {
   async function take(name, feature) {
     if (skipped.includes(name)) return;
     ears.asked = [];
+    ears.told = [];
     let timer;
     const late = new Promise((_, reject) => {
       timer = setTimeout(() => reject(new Error("not in time")), BOUND);
@@ -152,8 +153,8 @@ export async function report(guide, prefix, skipped) {
   } else {
     await take("visited", async () => {
       await call("ask_page");
-      const told = await ears.heard("notifications/elicitation/complete");
-      return told.elicitationId === ears.asked[0].params.elicitationId;
+      const told = await rest("notifications/elicitation/complete");
+      return told.length === 1 && told[0].elicitationId === ears.asked[0].params.elicitationId;
     });
     await take("roots_changed", async () => {
       await client.sendRootsListChanged();
