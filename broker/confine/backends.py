@@ -11,6 +11,7 @@ Rule 4: namespaces without the filter of system calls hold too little, so nothin
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import sys
@@ -33,6 +34,8 @@ PATIENCE = 5.0  # seconds a throw-away process may take; it takes some milliseco
 NO_TRUNCATE, NO_SCOPES = 3, 6  # versions of Landlock before which it does not judge these
 _MODES: Mapping[Backend, Mode] = {"native": "native", "bwrap": "stage2", "landlock": "landlock"}
 _HELD = "it was switched off"
+# What a start lacks for a moment, or a machine that is too busy; None: it took longer than `PATIENCE`.
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, None)
 _EVERYWHERE = ("8.8.8.8:80",)  # no packet is sent: it makes the plugin's network be prepared for hosts
 
 
@@ -58,14 +61,23 @@ class Grade(Struct, frozen=True):
 
 
 _known: Abilities | None = None
+_looking: asyncio.Task[Abilities] | None = None
 
 
 async def abilities() -> Abilities:
-    """Those of this machine, looked for once in this process and only as far as it takes to find one that works."""
-    global _known
-    if _known is None:
-        _known = await examine(everything=False)
-    return _known
+    """Those of this machine, looked for once in this process and only as far as it takes to find one that works.
+
+    When none works that is looked for again the next time: its owner may have helped. Raises `OSError` when the
+    system lacks room to find out: that must not look as if a mechanism did not work, and lead to a weaker one.
+    """
+    global _known, _looking
+    if _known is not None:
+        return _known
+    if _looking is None or _looking.done() or _looking.get_loop() is not asyncio.get_running_loop():
+        _looking = asyncio.create_task(examine(everything=False))
+    found = await asyncio.shield(_looking)
+    _known = found if found.backend is not None else None
+    return found
 
 
 async def examine(*, everything: bool = True, without: Collection[Layer] = ()) -> Abilities:
@@ -163,12 +175,13 @@ class _Trials:
         self._version, self._without = version, without
         self._failed = dict[str, str]()
         self._proc, self._ports = set[Backend](), set[Backend]()
-        self._notify = False
+        self._notify = self._everything = False
 
     async def run(self, everything: bool) -> Abilities:
         if "seccomp" in self._without:
             self._failed["seccomp"] = _HELD
             return Abilities(failed=self._failed)
+        self._everything = everything
         working = await (self._all() if everything else self._first())
         backend: Backend | None = next((name for name in BACKENDS if name in working), None)
         return Abilities(
@@ -195,7 +208,9 @@ class _Trials:
             return False
         try:
             return await (self._landlock() if name == "landlock" else self._private(name))
-        except (OSError, NotEnforced, PluginUnavailable, TimeoutError) as error:
+        except (OSError, NotEnforced, PluginUnavailable) as error:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM and not self._everything:
+                raise
             why = remedies.reason(error)
             self._failed[name] = why if isinstance(error, NotEnforced) else f"it cannot be started: {why}"
             return False

@@ -22,7 +22,7 @@ import resource
 import struct
 import sys
 
-from broker.confine import kernel, landlock, root, seccomp
+from broker.confine import kernel, landlock, root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -353,7 +353,7 @@ class Jail:
 
     def calls(self) -> None:
         if self.filter:
-            asks = seccomp.install(self.filter, listen=self.notify)
+            asks = kernel.filter_calls(self.filter, listen=self.notify)
             if self.notify:
                 self._hand_out("notify", asks)
                 os.close(asks)

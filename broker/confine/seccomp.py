@@ -11,7 +11,6 @@ Rule 2: ENOSYS where the C library has another way (clone3 becomes clone); EPERM
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import struct
 from collections.abc import Iterable, Sequence
@@ -45,7 +44,6 @@ CREATES = 0o20000100  # O_TMPFILE without O_DIRECTORY, O_CREAT
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C  # they type on a terminal
 FAST_OPEN = 0x20000000  # MSG_FASTOPEN: connects without connect(2)
 X32 = 0x40000000
-NEW_LISTENER = 8
 
 _LOAD, _EQUAL, _AT_LEAST, _ABOVE, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x25, 0x45, 0x54, 0x06
 _NUMBER, _ARCHITECTURE = 0, 4  # where they lie in what a filter is given
@@ -82,13 +80,6 @@ def program(shape: Shape) -> bytes:
     steps += _refused(_never(shape), errno.EPERM)
     steps.append(_end(ALLOW))
     return b"".join(struct.pack("<HBBI", *step) for step in steps)
-
-
-def install(filter: bytes, *, listen: bool = False) -> int:
-    """Hold this process to a filter, for good; with `listen` the descriptor on which it ASKs."""
-    held = ctypes.create_string_buffer(filter, len(filter))
-    handed = struct.pack("@HP", len(filter) // 8, ctypes.addressof(held))  # struct sock_fprog
-    return kernel.call("seccomp", 1, NEW_LISTENER if listen else 0, handed)  # 1: SECCOMP_SET_MODE_FILTER
 
 
 def _never(shape: Shape) -> list[str]:

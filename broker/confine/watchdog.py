@@ -7,6 +7,7 @@ costs no more than a fiftieth of the time: one that takes longer makes the next 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -37,7 +38,7 @@ async def watch(pid: int, bounds: Bounds, every: float = EVERY) -> str:
     """
     keeper = await asyncio.to_thread(_parent, pid)
     before = await asyncio.to_thread(_used, bounds.folders) if bounds.disk is not None else 0
-    for count in _counting():
+    for count in itertools.count():
         began = time.monotonic()
         said = await asyncio.to_thread(_tree_over, keeper, bounds)
         if said is None and bounds.disk is not None and count % DISK_EVERY == 0:
@@ -95,9 +96,9 @@ def _used(folders: Iterable[str]) -> int:
     while waiting and left > 0:
         try:
             with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
+                for entry in itertools.islice(entries, left):
                     left -= 1
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    total += _blocks(entry)
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
         except OSError:  # a file, or it is gone
@@ -105,11 +106,11 @@ def _used(folders: Iterable[str]) -> int:
     return total
 
 
-def _counting() -> Iterator[int]:
-    number = 0
-    while True:
-        yield number
-        number += 1
+def _blocks(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_blocks * 512
+    except OSError:  # it is gone
+        return 0
 
 
 def _children(pid: int) -> list[int]:

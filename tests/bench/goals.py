@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.bench import calls, memory, startup
+from tests.bench import calls, confined, memory, startup
 from tests.bench.figures import Figures, Measure
 from tests.bench.targets import PEERS
 
@@ -64,7 +64,20 @@ def _small(figures: Figures) -> Goal:
     return _bounded("RSS with 50 configured, none started: at most 35 MB", found, 35, "{:.1f} MB")
 
 
-_GOALS: tuple[Callable[[Figures], Goal], ...] = (_ahead, _through, _large, _soon, _unstarted, _small)
+def _confined(figures: Figures) -> Goal:
+    found = figures.added(confined.START, "native", confined.PLAIN)
+    return _bounded("confinement: at most 10 ms more at the start", found, 10, "{:.1f} ms")
+
+
+def _unhindered(figures: Figures) -> Goal:
+    found = figures.added(confined.MESSAGE, "native", confined.PLAIN)
+    return _bounded("and at most 1 µs more a message", found, 1, "{:.2f} µs")
+
+
+_GOALS: tuple[Callable[[Figures], Goal], ...] = (
+    *(_ahead, _through, _large, _soon, _unstarted, _small),
+    *(_confined, _unhindered),
+)
 
 
 def _bounded(what: str, found: float | None, bound: float, said: str) -> Goal:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from rich.console import RenderableType
 from rich.table import Table
 
-from tests.bench import calls, memory, startup
+from tests.bench import calls, confined, memory, startup
 from tests.bench.figures import Figures, Measure
 from tests.bench.goals import goals
 from tests.bench.targets import ALL, PEERS
@@ -28,6 +28,7 @@ def tables(figures: Figures) -> Iterator[RenderableType]:
         calls.THROUGHPUT: _throughput,
         startup.GROUP: _startup,
         memory.GROUP: _memory,
+        confined.GROUP: _confined,
     }
     for group, make in makers.items():
         found = figures.measures(group)
@@ -78,6 +79,18 @@ def _memory(figures: Figures, found: list[Measure]) -> Table:
             running = figures.median(size._replace(what="started", unit=""), name)
             shown = str(memory.STARTED) if size == memory.IN_USE else f"{running or 0:.0f}"
             table.add_row(size.case, _titled(name), _number(figures.median(size, name)), shown)
+    return table
+
+
+def _confined(figures: Figures, found: list[Measure]) -> Table:
+    table = _table("confinement", "what", "target", "p50", "added", f"x {confined.PLAIN}")
+    for measure in found:
+        table.add_section()
+        for name in (confined.PLAIN, *confined.MECHANISMS, confined.BUBBLEWRAP):
+            if (value := figures.median(measure, name)) is not None:
+                more = _number(figures.added(measure, name, confined.PLAIN))
+                ratio = _number(figures.ratio(measure, name, confined.PLAIN))
+                table.add_row(measure.case, name, f"{_number(value)} {measure.unit}", more, ratio)
     return table
 
 

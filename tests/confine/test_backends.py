@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from typing import Any
@@ -229,3 +230,33 @@ async def test_it_is_found_out_quickly() -> None:
     await examine()
     took = [(await examine()).seconds for _ in range(4)]
     assert min(took) < 0.2 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), took
+
+
+@linux
+async def test_a_machine_without_room_does_not_lead_to_a_weaker_mechanism(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def crowded(wall: Confinement) -> list[str]:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(backends, "_known", None)
+    monkeypatch.setattr(backends, "_hold", crowded)
+    with pytest.raises(OSError, match="temporarily"):
+        await backends.abilities()
+    assert (await examine()).failed["native"] == "it cannot be started: Resource temporarily unavailable"
+
+
+@linux
+async def test_it_is_looked_for_once_and_again_only_if_nothing_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = list[bool]()
+
+    async def look(*, everything: bool) -> Abilities:
+        looked.append(everything)
+        await asyncio.sleep(0)
+        return NOTHING if len(looked) == 1 else NATIVE
+
+    monkeypatch.setattr(backends, "_known", None)
+    monkeypatch.setattr(backends, "_looking", None)
+    monkeypatch.setattr(backends, "examine", look)
+    assert await asyncio.gather(backends.abilities(), backends.abilities()) == [NOTHING, NOTHING]
+    assert looked == [False]
+    assert [await backends.abilities() for _ in range(3)] == [NATIVE] * 3
+    assert len(looked) == 2

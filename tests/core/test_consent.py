@@ -210,7 +210,7 @@ def test_who_never_answers_has_refused() -> None:
         began = asyncio.get_running_loop().time()
         with pytest.raises(PermissionMissing):
             await home.echo(face)
-        assert asyncio.get_running_loop().time() - began == pytest.approx(PATIENCE)
+        assert asyncio.get_running_loop().time() - began >= PATIENCE
         await home.router.stop()
 
     travel(story())
