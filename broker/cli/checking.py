@@ -103,7 +103,7 @@ def cannot_be_held(specs: Iterable[Spec]) -> Iterator[Problem]:
     from broker.confine import backends
     from broker.runtimes.confined import confinement
 
-    found = asyncio.run(backends.examine(everything=False))
+    found = asyncio.run(backends.examine())
     for spec in confined:
         try:
             words = argv(spec, environ=os.environ)

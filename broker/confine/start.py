@@ -41,11 +41,12 @@ async def start(
 ) -> Child:
     """Start `argv` held to `wall`. `told` hears of each host it was refused; `own` is its data folder.
 
-    When it used more than it may, it is ended and `child.overstepped` says so. Raises `NotEnforced`, `OSError`,
+    `child.warnings` say what holds it only partly; when it used more than it may, it is ended and `child.overstepped`
+    says so. Raises `NotEnforced`, `OSError`,
     `ValueError`; then nothing was executed and nothing is left.
     """
     found = found or await backends.abilities()
-    backends.check(wall, found)
+    warnings = backends.check(wall, found)
     surroundings = _Surroundings(backends.fitted(wall, found), own)
     try:
         await surroundings.prepare(found)
@@ -62,6 +63,7 @@ async def start(
         for fd in (child.stdin, child.stdout, child.stderr):
             os.close(fd)
         raise
+    child.warnings = warnings
     return child
 
 

@@ -48,6 +48,7 @@ class Child:
         self._gone: asyncio.Future[None] = loop.create_future()  # its tree
         self._ending: asyncio.Task[None] | None = None
         self.overstepped = ""  # what it used more of than it may, as a sentence's end; it was ended for that
+        self.warnings: list[str] = []  # what it is held to only partly, a sentence each
         self.enforced: Enforced | None = None  # of a confined one: what the kernel said after its start
         self.sent: dict[
             str, int

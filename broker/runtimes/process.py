@@ -128,7 +128,10 @@ class ProcessRuntime:
 
         await asyncio.to_thread(self.still, spec)
         own = self._data / spec.name if self._data is not None else None
-        return await start(spec, words, env, own, lambda denied: log.write(f"broker: {denied}\n".encode()))
+        child = await start(spec, words, env, own, lambda denied: log.write(f"broker: {denied}\n".encode()))
+        for warning in child.warnings:
+            log.write(f"broker: {warning}\n".encode())
+        return child
 
     async def _argv(self, spec: Spec) -> list[str] | str:
         if spec.entry is not None and spec.entry.endswith((".ts", ".mts")):  # asks node for its version

@@ -282,6 +282,12 @@ time.sleep(60)
             os.close(fd)
 
 
+async def test_what_holds_it_only_partly_is_said(begin: Any, found: Abilities, tmp_path: Path) -> None:
+    child = await begin("time.sleep(60)", disk=64 * MIB)
+    assert any(warning.startswith("held: `disk` is enforced only partly") for warning in child.warnings)
+    assert (await begin("time.sleep(60)")).warnings == []
+
+
 async def test_forks_stop_at_their_bound(run: Run, found: Abilities) -> None:
     if backends.grades(found)["pids"].grade != "yes":
         pytest.skip(f"NOT TESTED: {backends.grades(found)['pids'].how}")
