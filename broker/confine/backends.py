@@ -105,7 +105,7 @@ def fitted(wall: Confinement, found: Abilities) -> Confinement:
     if found.backend is None:
         raise NotEnforced(
             f"{wall.name} was not started, because nothing here can confine it: {tried(found)}",
-            hint=remedies.hint(found.failed, wall.name),
+            hint=remedies.hint(found.failed),
         )
     mode = _MODES[found.backend]
     private = mode != "landlock"

@@ -16,6 +16,7 @@ Mode = Literal["native", "landlock", "stage2"]
 HOME = "/home/plugin"  # in a private root: empty, writable, gone with the plugin
 MIB = 1 << 20
 SCRATCH = 64 * MIB  # of /tmp, if no `disk` says otherwise
+_NOBODY = ("192.0.2.1:443",)  # an address for documentation (RFC 5737)
 
 
 class Confinement(Struct, frozen=True, kw_only=True):
@@ -41,7 +42,13 @@ class Confinement(Struct, frozen=True, kw_only=True):
     proc: bool = True  # whether a private root has a /proc: some containers forbid to mount one
     groups: tuple[str, ...] = ()  # `cgroup.procs` files of the groups that count it
     notify: bool = False  # whether the broker connects, and changes modes and times, in its stead
+    watch: bool = False  # what it tries is looked at; it may fork then, so that the program it wants is seen
     without: tuple[str, ...] = ()  # layers left out (`landlock`, `seccomp`), to show that each one is needed
+
+    @property
+    def network(self) -> tuple[str, ...]:
+        """What its network is made for: one that is watched is asked what it wants even if it may reach nothing."""
+        return self.net or (_NOBODY if self.watch else ())
 
 
 def described(wall: Confinement, argv: Sequence[str]) -> bytes:
@@ -49,13 +56,14 @@ def described(wall: Confinement, argv: Sequence[str]) -> bytes:
     from broker.confine import seccomp  # with ctypes: only where something is confined
 
     alone = wall.mode != "landlock"
-    doors, addresses = _network(wall.net) if alone and wall.net else ((), ())
+    doors, addresses = _network(wall.network) if alone and wall.network else ((), ())
     shape = seccomp.Shape(
-        fork=wall.run is None or bool(wall.run),
+        fork=wall.watch or wall.run is None or bool(wall.run),
         unix=bool(wall.sockets),
-        net=bool(wall.net),
+        net=bool(wall.network),
         shared=not alone,
         notify=wall.notify,
+        watch=wall.watch,
     )
     return marshal.dumps(
         {
@@ -76,7 +84,7 @@ def described(wall: Confinement, argv: Sequence[str]) -> bytes:
             "limits": rlimits(argv[0], memory=wall.memory, pids=wall.pids, disk=wall.disk, alone=alone),
             "landlock": "landlock" not in wall.without,
             "filter": b"" if "seccomp" in wall.without else seccomp.program(shape),
-            "notify": wall.notify,
+            "notify": wall.notify or wall.watch,
         }
     )
 

@@ -46,10 +46,8 @@ def reason(error: Exception) -> str:
     return re.sub(r"^.* was (?:not started|ended at its start), because it (?:cannot be|is not) confined: ", "", text)
 
 
-def hint(failed: Mapping[str, str], name: str) -> str:
-    """What would help where nothing confines `name`."""
-    if any(why in failed.values() for why in (*UNSUPPORTED.values(), UNKNOWN)):
-        return f"{_LINUX} {_UNCONFINED}"
+def hint(failed: Mapping[str, str]) -> str:
+    """What would help where nothing confines a plugin."""
     return " ".join([*advice(failed), _UNCONFINED])
 
 
@@ -65,8 +63,8 @@ def hint_for(kind: str, failed: Mapping[str, str], name: str) -> str:
 
 def advice(failed: Mapping[str, str]) -> list[str]:
     """What would make more work here, a sentence each."""
-    found = list[str]()
-    if "native" in failed:
+    found = [_LINUX] if _is_unsupported(failed) else []
+    if "native" in failed and not found:
         found += [_one(why, what) for path, value, why, what in _SETTINGS if _setting(path) == value]
         if not found and in_container():
             found.append(
@@ -82,6 +80,10 @@ def in_container() -> bool:
     if any(Path(path).exists() for path in ("/.dockerenv", "/run/.containerenv")):
         return True
     return "container=" in _setting("/proc/1/environ").replace("\0", "\n")
+
+
+def _is_unsupported(failed: Mapping[str, str]) -> bool:
+    return any(why in failed.values() for why in (*UNSUPPORTED.values(), UNKNOWN))
 
 
 def _one(why: str, what: str) -> str:

@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from broker.confine import kernel
+from broker.confine.attempts import WAYS
 from broker.confine.syscalls import AUDIT, LAST, MACHINE, NUMBERS
 
 KILL, ALLOW, ASK = 0x80000000, 0x7FFF0000, 0x7FC00000
@@ -59,6 +60,7 @@ class Shape(NamedTuple):
     net: bool  # may make internet sockets
     shared: bool  # shares the namespaces of its user: no private network, processes or mounts
     notify: bool = False  # ASK for connect, and for modes and times by path
+    watch: bool = False  # ASK, instead of ALLOW, for what names a file, a program or a host
 
 
 @lru_cache(maxsize=32)
@@ -66,6 +68,7 @@ def program(shape: Shape) -> bytes:
     """The filter, as the kernel takes it. Raises `OSError` on a machine whose calls we do not know."""
     if not AUDIT:
         raise OSError(errno.ENOSYS, f"no table of system calls for {MACHINE}")
+    watched = tuple(WAYS) if shape.watch else ()
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE),
         *_when(_EQUAL, AUDIT, [], otherwise=[_end(KILL)]),
@@ -75,9 +78,12 @@ def program(shape: Shape) -> bytes:
     ]
     for name, verdict in _decided(shape):
         if name in NUMBERS:
-            steps += _when(_EQUAL, NUMBERS[name], verdict)
+            steps += _when(
+                _EQUAL, NUMBERS[name], _watched(verdict) if watched and NUMBERS[name] in watched else verdict
+            )
     steps += _refused(ABSENT, errno.ENOSYS)
     steps += _refused(_never(shape), errno.EPERM)
+    steps += _chain(watched, ASK)
     steps.append(_end(ALLOW))
     return b"".join(struct.pack("<HBBI", *step) for step in steps)
 
@@ -193,7 +199,16 @@ def _without(at: int, bits: int) -> list[Step]:
 
 
 def _refused(names: Sequence[str], number: int) -> list[Step]:
-    """Refuse all of these: a chain of tests that jump to one verdict, which others jump over."""
-    known = [NUMBERS[name] for name in names if name in NUMBERS]
-    tests = [(_EQUAL, len(known) - nth, 0, value) for nth, value in enumerate(known)]
-    return [*tests, (_EQUAL, 1, 1, 0), _end(_refusal(number))]
+    """Refuse all of these."""
+    return _chain([NUMBERS[name] for name in names if name in NUMBERS], _refusal(number))
+
+
+def _chain(numbers: Sequence[int], verdict: int) -> list[Step]:
+    """A row of tests that jump to one verdict, which others jump over."""
+    tests = [(_EQUAL, len(numbers) - nth, 0, value) for nth, value in enumerate(numbers)]
+    return [*tests, (_EQUAL, 1, 1, 0), _end(verdict)] if tests else []
+
+
+def _watched(steps: Sequence[Step]) -> list[Step]:
+    """The same, but what they allow is asked."""
+    return [_end(ASK) if step == _end(ALLOW) else step for step in steps]

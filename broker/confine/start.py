@@ -26,7 +26,9 @@ from broker.confine.tree import Child, spawn
 if TYPE_CHECKING:
     from broker.confine.egress.denied import Denied
     from broker.confine.egress.egress import Egress
+    from broker.confine.egress.notify import Look
     from broker.confine.egress.stand_in import StandIn
+    from broker.confine.witness import Witness
 
 
 async def start(
@@ -38,23 +40,30 @@ async def start(
     told: Callable[[Denied], None],
     own: str | None = None,
     found: Abilities | None = None,
+    witness: Witness | None = None,
 ) -> Child:
     """Start `argv` held to `wall`. `told` hears of each host it was refused; `own` is its data folder.
 
+    `witness` sees what else it tries; it is as slow as that takes, and may fork, though it starts no more for it.
+
     `child.warnings` say what holds it only partly; when it used more than it may, it is ended and `child.overstepped`
-    says so. Raises `NotEnforced`, `OSError`,
-    `ValueError`; then nothing was executed and nothing is left.
+    says so. Raises `NotEnforced`, `OSError`, `ValueError`; then nothing was executed and nothing is left.
     """
     found = found or await backends.abilities()
     warnings = backends.check(wall, found)
+    wall = replace(wall, watch=witness is not None)
     surroundings = _Surroundings(backends.fitted(wall, found), own)
     try:
         await surroundings.prepare(found)
         child = await spawn(
-            limits.heap(argv, wall.memory), env=surroundings.environment(env), cwd=cwd, wall=surroundings.wall
+            limits.heap(argv, wall.memory),
+            env=surroundings.environment(env),
+            cwd=cwd,
+            wall=surroundings.wall,
+            asks=None if witness is None else surroundings.watched(witness, told),
         )
     except BaseException:
-        surroundings.close()
+        await asyncio.shield(surroundings.close())
         raise
     try:
         await surroundings.attend(child, found, told)
@@ -87,7 +96,9 @@ class _Surroundings:
         memory, pids = wall.memory if "memory" in kinds else None, wall.pids if "pids" in kinds else None
         if memory is not None or pids is not None:
             self._group = await asyncio.to_thread(cgroup.make, found.groups, wall.name, memory=memory, pids=pids)
-            self.wall = replace(self.wall, groups=self._group.procs)
+            # What a group counts as a whole no process is bounded in by itself: that would be less than it may use.
+            left = {kind: None for kind, value in (("memory", memory), ("pids", pids)) if value is not None}
+            self.wall = replace(self.wall, groups=self._group.procs, **left)
         if wall.mode == "landlock":
             self._folder = await asyncio.to_thread(scratch.make, wall.name)
             self.wall = replace(self.wall, write=(*wall.write, self._folder))
@@ -98,36 +109,50 @@ class _Surroundings:
         if self._folder is not None:
             # It cannot read who its user is, and asks these first.
             found = {"USER": "plugin", "LOGNAME": "plugin"} | found | {"HOME": self._folder, "TMPDIR": self._folder}
-        if self.wall.net:
+        if self.wall.network:
             from broker.confine.egress import doors, stand_in
 
             if self.wall.notify:
                 found |= stand_in.ENVIRONMENT
-            if self.wall.mode == "stage2" or doors.needs_proxy(self.wall.net):
-                found = doors.environment(doors.proxy_port(self.wall.net)) | found
+            if self.wall.watch or self.wall.mode == "stage2" or doors.needs_proxy(self.wall.net):
+                found = doors.environment(doors.proxy_port(self.wall.network)) | found
         return found
+
+    def watched(self, witness: Witness, told: Callable[[Denied], None]) -> Callable[[int], None]:
+        """What takes the descriptor on which it is seen, before its first call."""
+        from broker.confine.egress.egress import Egress
+
+        self._egress = egress = Egress(self.wall.name, self.wall.net, told)
+        witness.begin(self.wall)
+
+        def take(notify: int) -> None:
+            self._stand_in = self._standing_in(notify, egress, witness.look)
+
+        return take
 
     async def attend(self, child: Child, found: Abilities, told: Callable[[Denied], None]) -> None:
         """Stand around it until it ends."""
         child.exited.add_done_callback(lambda _: self._ended(child))
         notify = child.sent.pop("notify", None)
-        if self.wall.net or notify is not None:
+        if self.wall.network or notify is not None:
             await self._open_network(child.sent, notify, told)
         child.sent.clear()
         bounds = self._unheld(found)
         if bounds is not None:
             self._watch = watchdog.guard(child.pid, bounds, lambda why: self._over(child, why))
-        if child.exited.done():
-            self.close()
+        if self._ending is not None:  # it ended meanwhile
+            self._ending = None
+            child.leaving = self.close()
 
-    def close(self) -> None:
-        """Everything ends. Safe to call twice."""
+    def close(self) -> asyncio.Task[None]:
+        """Everything ends: at once what acts for it, and with the task what was made for it. Safe to call twice."""
         if self._watch is not None:
             self._watch.cancel()
         if self._stand_in is not None:
             self._stand_in.close()
         if self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._leave())
+        return self._ending
 
     async def _leave(self) -> None:
         if self._egress is not None:
@@ -138,20 +163,25 @@ class _Surroundings:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def _open_network(self, sent: Mapping[str, int], notify: int | None, told: Callable[[Denied], None]) -> None:
-        from broker.confine.egress import doors
         from broker.confine.egress.egress import Egress
-        from broker.confine.egress.stand_in import StandIn
 
-        self._egress = Egress(self.wall.name, self.wall.net, told)
+        self._egress = self._egress or Egress(self.wall.name, self.wall.net, told)
         await self._egress.start({name: socket.socket(fileno=fd) for name, fd in sent.items()})
         if notify is not None:
-            self._stand_in = StandIn(
-                notify,
-                self._egress,
-                proxy_port=doors.proxy_port(self.wall.net),
-                write=self.wall.write,
-                sockets=self.wall.sockets,
-            )
+            self._stand_in = self._standing_in(notify, self._egress, None)
+
+    def _standing_in(self, notify: int, egress: Egress, look: Look | None) -> StandIn:
+        from broker.confine.egress import doors
+        from broker.confine.egress.stand_in import StandIn
+
+        return StandIn(
+            notify,
+            egress,
+            proxy_port=doors.proxy_port(self.wall.network),
+            write=self.wall.write,
+            sockets=self.wall.sockets,
+            look=look,
+        )
 
     def _unheld(self, found: Abilities) -> watchdog.Bounds | None:
         """What the kernel does not hold it to as a whole; None: it holds all of it."""
@@ -175,4 +205,4 @@ class _Surroundings:
         if self._group is not None and not child.overstepped:
             with contextlib.suppress(OSError):
                 child.overstepped = self._group.overstepped()
-        self.close()
+        child.leaving = self.close()

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ class Child:
         self._gone: asyncio.Future[None] = loop.create_future()  # its tree
         self._ending: asyncio.Task[None] | None = None
         self.overstepped = ""  # what it used more of than it may, as a sentence's end; it was ended for that
+        self.leaving: asyncio.Task[None] | None = None  # what stood around it is put away, since its exit
         self.warnings: list[str] = []  # what it is held to only partly, a sentence each
         self.enforced: Enforced | None = None  # of a confined one: what the kernel said after its start
         self.sent: dict[
@@ -85,6 +86,8 @@ class Child:
             if not await _within(grace, self.exited):
                 self._signal_tree(_KILL)
         await _within(GONE, self._gone)
+        if self.leaving is not None:
+            await asyncio.wait([self.leaving], timeout=GONE)
 
     def _signal_tree(self, number: int) -> None:
         raise NotImplementedError
@@ -114,10 +117,26 @@ class _Kept(Child):
         for fd in (self.stdin, self.stdout, self.stderr, *self.sent.values()):
             os.close(fd)
 
+    def hear_asks(self, asks: Callable[[int], None]) -> None:
+        """Take what it sends out as it comes, until it is the descriptor that `asks` is for."""
+
+        def hear() -> None:
+            with socket.socket(fileno=os.dup(self._wire)) as wire:
+                message = socket.recv_fds(wire, 1000, 1)
+            if not message[1] or message[0] == NOTIFY.encode():
+                self._loop.remove_reader(self._wire)
+            if message[1] and message[0] == NOTIFY.encode():
+                asks(message[1][0])
+            elif message[1]:
+                self.sent[message[0].decode()] = message[1][0]
+
+        self._loop.add_reader(self._wire, hear)
+
     def take_sent(self) -> None:
         """What a confined plugin sent out; it did that before it began, so that all of it is there."""
         if self._wire < 0:
             return
+        self._loop.remove_reader(self._wire)
         with socket.socket(fileno=self._wire) as wire, contextlib.suppress(BlockingIOError):
             self._wire = -1
             wire.setblocking(False)
@@ -270,10 +289,16 @@ def prepare() -> None:
 
 
 async def spawn(
-    argv: Sequence[str] | str, *, env: Mapping[str, str], cwd: str | None, wall: Confinement | None = None
+    argv: Sequence[str] | str,
+    *,
+    env: Mapping[str, str],
+    cwd: str | None,
+    wall: Confinement | None = None,
+    asks: Callable[[int], None] | None = None,
 ) -> Child:
     """Start `argv` (on Windows a command line) in a session of its own, held to `wall` by the kernel.
 
+    `asks` is given the descriptor on which a watched one is seen, before it begins: it waits for that at each call.
     Raises `OSError`, `ValueError`, and `NotEnforced` when it cannot be held: then nothing was executed.
     """
     if os.name != "posix":
@@ -285,6 +310,8 @@ async def spawn(
     for _ in range(TRIES):
         with contextlib.suppress(ConnectionError):
             child = await _handed_over(plan, wall)
+            if asks is not None:
+                child.hear_asks(asks)
             refusal = await _opened(child)
             if refusal is None:
                 return child if wall is None else _held(child, wall)

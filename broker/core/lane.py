@@ -21,8 +21,9 @@ from broker.core.ports import Call, Caller, Host, Identity, Instance, Lost, Nobo
 from broker.core.status import State
 from broker.core.turns import Turns
 from broker.core.vigil import Vigil
-from broker.errors import BrokerError, Closed, Overloaded, PluginFailed, PluginUnavailable, TimedOut
+from broker.errors import BrokerError, Closed, NoSuchMethod, Overloaded, PluginFailed, PluginUnavailable, TimedOut
 from broker.model import KINDS, Era, Kind
+from broker.permissions.lack import may_sample, no_sampling
 
 if TYPE_CHECKING:
     from broker.core.plugins import Plugin
@@ -240,6 +241,8 @@ class Lane(Host):
 
     async def ask(self, calls: Sequence[Call], method: str, params: Reply) -> Reply:
         """Ask whoever made `calls`, or opened the instance; the question ends when all of them have ended."""
+        if method == "sampling/createMessage" and not may_sample(self.plugin.spec):
+            raise NoSuchMethod(str(no_sampling(self.plugin.spec)))
         open_calls = set(calls)
         question = asyncio.ensure_future(self._put(calls, open_calls, method, self.plugin.outward(params)))
         self._questions[question] = open_calls
@@ -394,7 +397,7 @@ class Lane(Host):
 
     def _start_soon(self, identity: Identity, opener: Caller) -> asyncio.Task[None]:
         if self.starting is None:
-            self._identity, self._opener = identity, opener
+            self._identity, self._opener = self.plugin.seen(identity), opener
             self.starting = asyncio.get_running_loop().create_task(self._start())
         return self.starting
 

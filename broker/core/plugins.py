@@ -30,6 +30,7 @@ from broker.core.starts import Starts
 from broker.core.status import State, Status
 from broker.errors import BrokerError, PluginFailed, PluginUnavailable
 from broker.model import Era, Kind, Listing, Spec
+from broker.permissions.lack import may_sample
 from broker.permissions.withheld import NOTHING
 
 log = logging.getLogger("broker.plugins")
@@ -101,6 +102,10 @@ class Plugin:
     def speaks(self, era: Era) -> bool:
         """Whether it is known to speak this era."""
         return self.listing is not None and self.listing.versions.get(era) is not None
+
+    def seen(self, identity: Identity) -> Identity:
+        """A client as this plugin is shown it."""
+        return identity if may_sample(self.spec) or "sampling" not in identity.capabilities else identity.unvoiced
 
     def lane(self, identity: Identity) -> Lane:
         """Where a client is served: in its own era, unless the server is known not to speak it. See rule 2."""

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from broker.errors import BrokerError, NoSuchMethod, PluginFailed
 from broker.model import Era, Kind, Listing, Spec
@@ -78,6 +79,12 @@ class Identity(Struct, frozen=True, dict=True):
     def abilities(self) -> frozenset[str]:
         """What a plugin may make use of, in one word each."""
         return questions.abilities(self.version or eras.LATEST_LEGACY, self.capabilities)
+
+
+    @cached_property
+    def unvoiced(self) -> Identity:
+        """The same client as a plugin sees it that may not use its model."""
+        return replace(self, capabilities={key: each for key, each in self.capabilities.items() if key != "sampling"})
 
 
 class Call(Struct, eq=False):

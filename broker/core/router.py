@@ -88,6 +88,7 @@ class Router:
             if name in call.chain:
                 raise SelfWait(f"{' -> '.join((*call.chain, name))}: {name} would wait for itself")
             call.chain = (*call.chain, name)
+            call.identity = self.plugins[name].seen(call.identity)
             reply = await self._run(self.plugins[name], call)
             if call.outward is not None:
                 reply = call.outward(reply)

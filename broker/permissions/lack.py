@@ -25,6 +25,17 @@ def refusal(spec: Spec) -> PermissionMissing:
     return PermissionMissing(lack(spec), hint=f"Run `{command(spec)}`.", facts=facts)
 
 
+def may_sample(spec: Spec) -> bool:
+    """Whether it may use its client's model: a plugin with a table of permissions needs that one, too."""
+    return spec.permissions is None or "sampling" in spec.granted
+
+
+def no_sampling(spec: Spec) -> PermissionMissing:
+    """What it is told that asks for its client's model all the same."""
+    hint = f"If it should, `sampling = true` goes into its permissions; then `broker grant {spec.name} sampling`."
+    return PermissionMissing(f"{spec.name} may not use its client's model", hint=hint, facts={"plugin": spec.name})
+
+
 def noted(spec: Spec, description: str) -> str:
     """A tool's description, as it is shown while `spec` lacks something."""
     return f"[Not permitted yet: {lack(spec)}. `{command(spec)}` allows it.] {description}".strip()

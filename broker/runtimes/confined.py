@@ -18,6 +18,7 @@ from broker.confine.plan import HOME, Confinement
 from broker.confine.roots import find, program
 from broker.confine.start import start as enclosed
 from broker.confine.tree import Child
+from broker.confine.witness import Witness
 from broker.model import Spec
 from broker.permissions.scopes import Permission, parse
 
@@ -27,9 +28,16 @@ _FOLDERS = ("TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_D
 
 
 async def start(
-    spec: Spec, argv: Sequence[str], env: Mapping[str, str], own: Path | None, told: Callable[[Denied], None]
+    spec: Spec,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    own: Path | None,
+    told: Callable[[Denied], None],
+    witness: Witness | None = None,
 ) -> Child:
     """Start `argv` held to what `spec` was granted. `own`: its data folder; `told` hears what it was refused.
+
+    `witness` sees what it tries.
 
     Raises `NotEnforced`, `PluginUnavailable` with the remedy, `OSError`, `ValueError`.
     """
@@ -41,6 +49,7 @@ async def start(
         wall=wall,
         told=told,
         own=None if own is None else str(own),
+        witness=witness,
     )
 
 

@@ -30,6 +30,7 @@ from broker.errors import (
 )
 from broker.link import Link
 from broker.model import Era, Kind, Listing, Spec
+from broker.permissions.lack import may_sample, no_sampling
 from broker.permissions.redaction import NO_SECRETS, Redaction
 from broker.runtimes.conduct import Conduct
 from broker.runtimes.lists import LISTS, listed
@@ -52,6 +53,7 @@ MAX_QUESTIONS = 64  # requests of its in work
 MAX_DEAF = 10_000  # requests of its whose answers it does not read
 
 _BRACE = ord("{")
+_SAMPLING = b'"sampling/createMessage"'
 _ROUND = ("inputResponses", "requestState")  # of a modern retry
 _encode = msgspec.json.Encoder().encode
 CHANGES: dict[str, set[Kind]] = {
@@ -125,6 +127,8 @@ class Upstream:
             return self._converted(call, result)
         if memoryview(result)[0] != _BRACE:
             raise self._no_object(call)
+        if not may_sample(self.spec) and eras.asks(result) and _SAMPLING in bytes(result):
+            raise no_sampling(self.spec)
         return result
 
     async def _exchange(self, call: Call, params: eras.Members, method: str = "") -> Reply:
@@ -311,6 +315,8 @@ class Upstream:
             how = "was stopped"
         if self._verdict is not None:
             how = f"{self._verdict}, and was ended"
+        if self.child.overstepped:
+            how = f"{self.child.overstepped}, and was ended"
         text = f"{self.spec.name} {how} after {uptime:.1f} s"
         facts: dict[str, object] = {"plugin": self.spec.name, "uptimeMs": int(1000 * uptime)}
         if code is not None:

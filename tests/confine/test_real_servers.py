@@ -155,7 +155,7 @@ async def test_everything_needs_nothing_and_sees_no_variable(serve: Any) -> None
     server = await serve(NODES / "mcp-server-everything")
     assert "Echo: x" in await server.call("echo", message="x")
     seen: dict[str, str] = json.loads(await server.call("get-env"))
-    assert set(seen) <= {"PATH", "HOME", "TMPDIR", "PWD"}
+    assert set(seen) <= {"PATH", "HOME", "TMPDIR", "PWD", "USER", "LOGNAME"}
 
 
 async def test_memory_needs_its_file(serve: Any, docs: Path) -> None:

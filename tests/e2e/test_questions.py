@@ -128,3 +128,38 @@ async def test_changed_roots_are_told_to_the_server(tmp_path: Path, kind: str) -
         line.tell("notifications/roots/list_changed")
         heard = json.loads(await line.text("one__heard"))
         assert "notifications/roots/list_changed" in heard
+
+
+def held(folder: Path, kind: str, *flags: str, **permissions: Any) -> Home:
+    """A home whose server has a table of permissions, and is not held to it by the kernel here."""
+    server = KINDS[kind]
+    entry = {"command": server["command"], "args": [*server["args"], *flags], "unconfined": True}
+    lines = ["[servers.one]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
+    lines += ["[servers.one.permissions]", *(f"{key} = {json.dumps(value)}" for key, value in permissions.items())]
+    return Home.of_toml(folder, "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(("kind", "era"), [("legacy", "legacy"), ("legacy", "modern"), ("modern", "legacy")])
+async def test_a_plugin_that_may_not_use_the_clients_model_never_reaches_it(
+    tmp_path: Path, kind: str, era: str
+) -> None:
+    async with opened(held(tmp_path, kind), era, ALL) as line:
+        reply = await line.reply(asked_later(line, "sample"))
+        assert "-32601" in json.dumps(reply) or "sampling" in json.dumps(reply), reply
+        assert "Hello" not in json.dumps(reply) and "inputRequests" not in json.dumps(reply)
+        assert not any(message.get("method") == "sampling/createMessage" for message in line.said)
+
+
+async def test_a_modern_plugin_that_asks_all_the_same_is_refused_with_the_reason(tmp_path: Path) -> None:
+    home = held(tmp_path, "modern", "--bold")
+    async with opened(home, "modern", ALL) as line:
+        said = json.dumps(await line.reply(asked_later(line, "sample")))
+        assert "may not use its client's model" in said and "sampling = true" in said
+
+
+async def test_a_plugin_that_may_use_the_clients_model_does(tmp_path: Path) -> None:
+    async with opened(held(tmp_path, "legacy", sampling=True), "legacy", ALL) as line:
+        call = asked_later(line, "sample")
+        question = await line.asked("sampling/createMessage")
+        line.write({"id": question["id"], "result": ANSWERS["sample"][1]})
+        assert said(await line.reply(call)) == ANSWERS["sample"][1]

@@ -3,6 +3,8 @@
 Rule 1: the plugin's own call never runs. What it asks for is copied once, judged, and done by us; what it changes in
         its memory meanwhile changes nothing.
 Rule 2: a thread of it waits for each answer, so each gets one. When the broker is gone, its calls fail (ENOSYS).
+        A call that is only looked at (`Look`) goes on as it came; the kernel judges it, and nobody counts on what was
+        read of it.
 Rule 3: a number of a process may be another's by now: after everything that was read by it, `check` says whether the
         call still waits.
 """
@@ -26,6 +28,8 @@ Handler = Callable[
     ["Call"], Awaitable[None]
 ]  # returns when it was done; raises `OSError` with what the call fails with
 
+Look = Callable[["Call"], bool]  # sees a call; whether the kernel goes on with it. Raises nothing
+
 PATH = 4096  # bytes of a path with its end
 
 _RECEIVE, _SEND, _VALID, _ADD = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103  # ioctls; linux/seccomp.h
@@ -33,6 +37,7 @@ _NOTE = "<QIIiIQ6Q"  # id, pid, flags, number, machine, instruction, arguments
 _NOTE_SIZE = 80
 _PAGE = 4096
 _IN_PLACE = 1  # SECCOMP_ADDFD_FLAG_SETFD
+_CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
 
 
 class Call:
@@ -97,12 +102,20 @@ class Call:
         with contextlib.suppress(OSError):  # it was killed meanwhile
             fcntl.ioctl(self._fd, _SEND, pack("<QqiI", self._id, 0, -number, 0))
 
+    def go_on(self) -> None:
+        """Let the kernel do it, and judge it."""
+        with contextlib.suppress(OSError):  # it was killed meanwhile
+            fcntl.ioctl(self._fd, _SEND, pack("<QqiI", self._id, 0, 0, _CONTINUE))
+
 
 class Notify:
-    """Answers the calls that arrive at a notification descriptor, which is ours from here on."""
+    """Answers the calls that arrive at a notification descriptor, which is ours from here on.
 
-    def __init__(self, fd: int, handlers: Mapping[str, Handler]) -> None:
-        self._fd = fd
+    `look` sees each first.
+    """
+
+    def __init__(self, fd: int, handlers: Mapping[str, Handler], look: Look | None = None) -> None:
+        self._fd, self._look = fd, look
         self._handlers = {kernel.NUMBERS[name]: handler for name, handler in handlers.items() if name in kernel.NUMBERS}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -134,7 +147,11 @@ class Notify:
             fcntl.ioctl(self._fd, _RECEIVE, note)
         except OSError:  # the one who called was killed
             return
-        task = self._loop.create_task(self._serve(Call(self._fd, bytes(note))))
+        call = Call(self._fd, bytes(note))
+        if self._look is not None and self._look(call):
+            call.go_on()
+            return
+        task = self._loop.create_task(self._serve(call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
