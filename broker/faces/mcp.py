@@ -24,10 +24,13 @@ from broker.errors import (
     BadArguments,
     BrokerError,
     FrameTooLarge,
+    LedgerBroken,
     NoSuchMethod,
     NotAnswered,
+    NotEnforced,
     NotFound,
     Overloaded,
+    PermissionMissing,
     PluginFailed,
     RemoteError,
     TimedOut,
@@ -71,7 +74,10 @@ PUSHES = {
     "tasks/cancel": "tasks",
 }
 RESOURCE_NOT_FOUND = -32002  # MCP before 2026-07-28; then -32602
-_TOLD_TO_MODEL = (PluginFailed, TimedOut, Overloaded, FrameTooLarge, NotAnswered, Withdrawn)
+_TOLD_TO_MODEL = (
+    *(PluginFailed, TimedOut, Overloaded, FrameTooLarge, NotAnswered),
+    *(PermissionMissing, NotEnforced, LedgerBroken, Withdrawn),
+)
 
 
 class Session:

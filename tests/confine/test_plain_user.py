@@ -16,6 +16,7 @@ USER = 65534
 LAYERS = (
     *("test_jail.py", "test_landlock.py", "test_root.py", "test_seccomp.py"),
     *("test_backends.py", "test_bwrap.py", "test_cgroup.py", "test_roots.py", "test_start.py", "test_watchdog.py"),
+    "hostile/test_escapes.py",
 )
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = sysconfig.get_path("purelib")
@@ -53,14 +54,14 @@ def test_a_plain_user_is_held_by_the_same_layers(layer: str) -> None:
     copy.chmod(0o755)
     try:
         shutil.copytree(ROOT / "broker", copy / "broker", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("confine", "hostile"):
+            shutil.copytree(ROOT / "tests" / name, copy / "tests" / name)
         for name in ("conftest.py", "marked.py"):
-            (copy / "tests").mkdir(exist_ok=True)
             shutil.copy(ROOT / "tests" / name, copy / "tests")
-        shutil.copytree(ROOT / "tests" / "confine", copy / "tests" / "confine")
         shutil.copy(ROOT / "pyproject.toml", copy)
         (copy / "temporary").mkdir()
         os.chown(copy / "temporary", USER, USER)
-        tests = str(copy / "tests" / "confine" / layer)
+        tests = str(copy / "tests" / (layer if "/" in layer else f"confine/{layer}"))
         options = ["-q", "-p", "no:cacheprovider", "-n0", f"--basetemp={copy}/temporary/base", f"--rootdir={copy}"]
         ended = as_user([python, "-m", "pytest", *options, tests], PYTHONPATH=f"{copy}{os.pathsep}{PACKAGES}")
         assert ended.returncode == 0 and " passed" in ended.stdout, ended.stdout[-4000:] + ended.stderr[-1000:]
