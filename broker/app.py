@@ -159,8 +159,17 @@ def _workspace() -> Path | None:
         return None
 
 
-def router(found: Settings, *, alone: str | None = None, ledger: Callable[[], Gate] | None = None) -> Router:
-    """The core over these settings, with everything it plugs in; what users grant in between goes to `ledger`."""
+def router(
+    found: Settings,
+    *,
+    alone: str | None = None,
+    ledger: Callable[[], Gate] | None = None,
+    sources: Sequence[Path] = (),
+) -> Router:
+    """The core over these settings, with everything it plugs in; what users grant in between goes to `ledger`.
+
+    `sources` are the files that the settings come from.
+    """
     folders = Folders.of(os.environ)
     redactions = Redactions()
     runtime = ProcessRuntime(folders.logs / "plugins", redactions=redactions, data=folders.state / DATA)
@@ -169,7 +178,18 @@ def router(found: Settings, *, alone: str | None = None, ledger: Callable[[], Ga
     audit = Audit(folders.logs, redactions) if found.audit else None
     pinning = Pinning(folders.state / "pins", found.policy)
     listings = Listings(folders.cache / "lists")
-    return Router(found.plugins, runtime, listings, alone=alone, audit=audit, pinning=pinning, ledger=ledger)
+    core = Router(found.plugins, runtime, listings, alone=alone, audit=audit, pinning=pinning, ledger=ledger)
+    runtime.kept = lambda: _kept(core, found, sources)
+    return core
+
+
+def _kept(core: Router, found: Settings, sources: Sequence[Path]) -> tuple[str, ...]:
+    """What decides what is started, now: the configuration, and the code of every plugin."""
+    from broker.core.watched import watched
+
+    specs = [*found.plugins, *(plugin.spec for plugin in core.plugins.values())]
+    named = [*sources, *(Path(spec.source) for spec in specs)]
+    return watched(named, Settings(plugins=specs, named=found.named)).everything
 
 
 def run_mcp(options: Options) -> int:
@@ -199,7 +219,7 @@ async def _serve_mcp(found: Settings, options: Options) -> int:
     from broker.faces.stdio import claim, watch_parent
     from broker.stream import FdStream
 
-    core = router(found, alone=options.passthrough, ledger=lambda: gate(options))
+    core = router(found, alone=options.passthrough, ledger=lambda: gate(options), sources=_files(options))
     ended = asyncio.Event()
     _on_signals(ended.set)
     watch_parent(ended.set)

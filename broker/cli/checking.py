@@ -110,7 +110,7 @@ def cannot_be_held(specs: Iterable[Spec]) -> Iterator[Problem]:
         except PluginUnavailable:  # that was said already
             continue
         try:
-            _, wall = confinement(spec, words, os.environ, None)
+            _, wall, _ = confinement(spec, words, os.environ, None)
             backends.check(wall, found)
         except (PluginUnavailable, NotEnforced, OSError) as error:
             yield Problem(_place(spec), f"{error}.", getattr(error, "hint", ""), spec.name)

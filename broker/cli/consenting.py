@@ -74,6 +74,25 @@ def grants(name: str | None, as_json: bool, **sources: Any) -> int:
     return grants(gate(Options(**sources)), name, as_json=as_json)
 
 
+@click.command("learn", short_help="Run a plugin watched, and propose its permissions.")
+@sources
+@click.argument("name")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- TOOL [KEY=VALUE]...]...")
+@click.option("--write", is_flag=True, help="Write what is proposed into your config.toml.")
+@click.option("--seconds", type=click.FloatRange(0, 86400), default=0.0, help="Watch it this long after its last call.")
+def learn_(name: str, words: tuple[str, ...], write: bool, seconds: float, **sources: Any) -> int:
+    """Run the plugin NAME with what it was granted and nothing more, and propose the smallest permissions that would
+    allow what it was refused: files, programs and hosts. It is started and asked for its tools; TOOLs named after --
+    are called, with another -- between two.
+
+    Exit code: 0 it was refused nothing, 1 it was refused something or did not run, 2 the command was wrong.
+    """
+    from broker.cli.watched import Wanted, perform, split
+
+    _, gate = _found(name, sources)
+    return perform(Wanted(name, split(words), seconds, write), configuration(sources), gate)
+
+
 def _found(name: str, sources: dict[str, Any]) -> tuple[Spec, Gate]:
     """The plugin of this name, and what judges it. Raises `NotFound`."""
     from broker.app import Options, gate
@@ -82,4 +101,4 @@ def _found(name: str, sources: dict[str, Any]) -> tuple[Spec, Gate]:
     return named(name, configuration(sources)), gate(Options(**sources))
 
 
-COMMANDS = (show, grant, revoke, grants)
+COMMANDS = (show, grant, revoke, grants, learn_)

@@ -19,6 +19,7 @@ from broker.clients.foreign import Foreign
 from broker.clients.known import Entry, words
 from broker.core.expand import Surroundings
 from broker.core.mcpservers import Server, server_spec, slug
+from broker.core.sandbox import mapped
 from broker.core.shape import Wrong, dotted, shaped, table
 
 _BRACES = re.compile(r"\$\{([^{}]*)\}")
@@ -44,7 +45,7 @@ class Adopted(Struct, frozen=True):
 
 def adopted(found: Foreign, environ: Mapping[str, str], *, anchor: Path, workspace: Path | None = None) -> Adopted:
     """The entry for a config.toml in the folder `anchor`. Wrong says why there can be none."""
-    work = _Adoption(found, environ)
+    work = _Adoption(found, environ, anchor, workspace)
     entry = dict(work.members())
     needed = unset(str(entry), environ)
     around = Surroundings({**environ, **dict.fromkeys(needed, "set")}, workspace or anchor)
@@ -62,8 +63,9 @@ def unset(text: str, environ: Mapping[str, str]) -> list[str]:
 class _Adoption:
     """One entry on its way, with the notes made so far."""
 
-    def __init__(self, found: Foreign, environ: Mapping[str, str]) -> None:
+    def __init__(self, found: Foreign, environ: Mapping[str, str], anchor: Path, workspace: Path | None) -> None:
         self.found, self.client, self.environ = found, found.client, environ
+        self.anchor, self.around = anchor, Surroundings(environ, workspace or anchor)
         self.notes: list[str] = []
         held = found.entry
         older = table(held.get("command")) or {}
@@ -87,8 +89,7 @@ class _Adoption:
         if self._off():
             yield "enabled", False
         yield from self._ours()
-        if held.get("sandboxEnabled") or held.get("sandbox"):
-            self.notes.append(f"{self.client.title} confines it in a sandbox, which broker does not do yet.")
+        yield from self._boxed()
 
     def _words(self) -> list[str]:
         held = self.found.entry
@@ -165,6 +166,17 @@ class _Adoption:
                 inner = table(value)
                 if value is not None:
                     yield key, value if inner is None else {k: v for k, v in inner.items() if v is not None}
+
+    def _boxed(self) -> Iterator[tuple[str, object]]:
+        """VS Code's sandbox as permissions; its own come first."""
+        if self.found.entry.get("permissions") is None:
+            found = mapped(self.found.entry, self.around, self.anchor)
+            if found is not None:
+                yield (
+                    "permissions",
+                    {kind: list(cast("tuple[str, ...]", each)) for kind, each in found.permissions.items()},
+                )
+                self.notes += [f"{what} {fix}".replace("NAME", slug(self.found.label)) for what, fix in found.notes]
 
     # what clients fill in
 

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from broker.confine import remedies
 from broker.confine.cgroup import Groups
+from broker.confine.kept import apart
 from broker.confine.plan import Confinement, Mode
 from broker.errors import NotEnforced, PluginUnavailable
 
@@ -135,7 +136,7 @@ def grades(found: Abilities, wall: Confinement | None = None) -> dict[str, Grade
     net = bool(wall is None or wall.net)
     return {
         "read": _files(found, private, write=False),
-        "write": _files(found, private, write=True),
+        "write": _files(found, private, write=True) if private or wall is None else _unkept(found, wall),
         "net": _hosts(found, private) if net else _no_hosts(private),
         "sockets": _sockets(found, private, wall),
         "run": _programs(private, any_of=bool(wall and wall.run is None), some=bool(wall is None or wall.run)),
@@ -305,6 +306,15 @@ def _files(found: Abilities, private: bool, *, write: bool) -> Grade:
     if write and found.landlock < NO_TRUNCATE:
         return Grade("partly", f"{version}: files of its user can be emptied, before Linux 6.2")
     return Grade("yes", f"{version}; names and sizes of other files stay visible")
+
+
+def _unkept(found: Abilities, wall: Confinement) -> Grade:
+    """Where nothing can be mounted read-only inside of what may be written to."""
+    grade = _files(found, private=False, write=True)
+    open_to_it = apart(wall.write, wall.roots, wall.kept)[0] if grade.grade == "yes" else ()
+    if not open_to_it:
+        return grade
+    return Grade("partly", f"Landlock: what others run in its folders is not kept from it ({', '.join(open_to_it)})")
 
 
 def _no_hosts(private: bool) -> Grade:

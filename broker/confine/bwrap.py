@@ -52,16 +52,20 @@ def wrapped(wall: Confinement, argv: Sequence[str], env: Mapping[str, str], cwd:
         "cwd": os.fsencode(cwd or "/"),
     }
     files: dict[str, str] = inside["files"]
-    granted = [*wall.read, *wall.sockets, *wall.write]
+    write: list[str] = inside["write"]
+    granted = [*inside["read"], *wall.sockets, *write]
     words = [found, *_namespaces(wall), *_folders(inside["tmp"], wall.proc)]
     given = DESCRIPTION + 1
     for path in files:
         words += ["--ro-bind-data", str(given), path]
         given += 1
+    mounts = _code(wall)
     for path in granted:
-        words += ["--bind" if path in wall.write else "--ro-bind", f"/proc/self/fd/{given}", path]
+        mounts[path] = ["--bind" if path in write else "--ro-bind", f"/proc/self/fd/{given}", path]
         given += 1
-    words += _code(wall)
+    for path in sorted(mounts, key=lambda path: path.count("/")):  # the deeper one counts
+        words += mounts[path]
+    words += _own_code(wall)
     outer = inside | {"mode": "bwrap", "inside": marshal.dumps(inside | {"mode": "stage2"}), "granted": granted}
     stage = [_PYTHON, "-I", "-S", "-B", f"{INSIDE}/broker/confine/stage2.py", str(TOLD), str(WIRE), str(DESCRIPTION)]
     return [*words, "--remount-ro", "/", "--chdir", "/", "--", *stage], marshal.dumps(outer)
@@ -93,11 +97,14 @@ def _folders(tmp: int, proc: bool) -> Iterator[str]:
             yield from ("--ro-bind", "/dev/null", f"/proc/{name}")
 
 
-def _code(wall: Confinement) -> Iterator[str]:
-    """What is executed: the plugin's, and ours until Landlock takes it away."""
-    own, links = _stage()
-    for path in sorted({*wall.roots, *own}, key=lambda path: path.count("/")):
-        yield from ("--ro-bind", path, path)
+def _code(wall: Confinement) -> dict[str, list[str]]:
+    """What is executed: the plugin's, and what ours needs until Landlock takes it away."""
+    own, _ = _stage()
+    return {path: ["--ro-bind", path, path] for path in (*wall.roots, *own)}
+
+
+def _own_code(wall: Confinement) -> Iterator[str]:
+    _, links = _stage()
     for name in ("__init__.py", "confine"):
         yield from ("--ro-bind", str(_OURS / name), f"{INSIDE}/broker/{name}")
     old = {path: os.readlink(path) for path in OLD_FOLDERS if os.path.islink(path)}

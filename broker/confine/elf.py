@@ -40,10 +40,10 @@ def libraries(path: str) -> Iterator[str]:
             continue
         seen.add(program)
         found = needs(program)
-        if found.loader:
+        if is_program(found.loader):  # a header can name any file
             yield found.loader
         for library in found.libraries:
-            lies = next((at for folder in found.folders if os.path.isfile(at := os.path.join(folder, library))), None)
+            lies = next((at for folder in found.folders if is_program(at := os.path.join(folder, library))), None)
             if lies is not None:
                 yield lies
                 waiting.append(os.path.realpath(lies))

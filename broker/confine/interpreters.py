@@ -13,6 +13,7 @@ from broker.confine.trail import Trail, unrunnable
 
 _TAKES_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 _NODE_TAKES_VALUE = ("-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions")
+_OTHERS = ("bun", "deno", "dotnet", "java", "lua", "perl", "php", "ruby")
 _TSX = "Update Node.js to 22.18 or later and run the file with `node`, which needs no other process."
 
 
@@ -36,8 +37,10 @@ def python(words: Sequence[str], trail: Trail, cwd: str | None) -> None:
 
 def node(words: Sequence[str], trail: Trail, cwd: str | None, run: Sequence[str] | None) -> None:
     """The same for Node. `run`: the programs it may start; None: any. Raises `PluginUnavailable`."""
-    prefix = os.path.dirname(os.path.dirname(os.path.realpath(words[0])))
-    if not trail.is_shared(prefix):
+    real = os.path.realpath(words[0])
+    prefix = os.path.dirname(os.path.dirname(real))
+    # By a link anything can be called node.
+    if real == os.path.join(prefix, "bin", "node") and not trail.is_shared(prefix):
         trail.see(prefix)
     for option, value in itertools.pairwise(words):
         if option in _NODE_TAKES_VALUE[:5] and os.path.isabs(value):
@@ -49,6 +52,20 @@ def node(words: Sequence[str], trail: Trail, cwd: str | None, run: Sequence[str]
     if run is not None and not run and _is_tsx(path):
         raise unrunnable(path, "tsx starts a compiler, and the plugin may start nothing", _TSX)
     _packages(path, trail)
+
+
+def other(words: Sequence[str], trail: Trail, cwd: str | None) -> None:
+    """The same for those of which less is known: their own folder, and the first file that they are given to run."""
+    if os.path.basename(words[0]) not in _OTHERS:
+        return
+    prefix = os.path.dirname(os.path.dirname(os.path.realpath(words[0])))
+    if not trail.is_shared(prefix):
+        trail.see(prefix)
+    for word in words[1:]:
+        path = os.path.join(cwd or os.getcwd(), word)
+        if not word.startswith("-") and os.path.isfile(path):
+            _packages(_script(word, trail, cwd), trail)
+            return
 
 
 # Python
@@ -72,10 +89,12 @@ def _environment(prefix: str, settings: Mapping[str, str], trail: Trail) -> None
 
 def _installation(prefix: str, trail: Trail) -> None:
     """Where a Python is installed: all of it if it has a folder of its own, else its libraries."""
-    if not trail.is_shared(prefix) and os.path.isdir(os.path.join(prefix, "lib")):
+    # A file of the plugin's may have named the prefix: what is none of Python's is not shown.
+    libraries = [file.parent for file in Path(prefix).glob("lib*/py*3*/os.py")]
+    if libraries and not trail.is_shared(prefix):
         trail.see(prefix)
         trail.follow(prefix)
-    for library in Path(prefix).glob("lib*/python3*"):
+    for library in libraries:
         trail.see(str(library))
         for name in ("site-packages", "dist-packages"):
             _path_files(library / name, trail)
@@ -97,10 +116,10 @@ def _path_files(packages: Path, trail: Trail) -> None:
             if line.startswith(("import ", "import\t")):
                 continue
             if line.strip().startswith("/"):
-                trail.see_folder(line.strip(), f"from {file}")
+                trail.see_folder(line.strip(), str(file))
     for file in sorted(packages.glob("__editable__*.py")):
         for folder in _mapped(_text(file)):
-            trail.see_folder(folder, f"from {file}")
+            trail.see_folder(folder, str(file))
 
 
 def _mapped(code: str) -> Iterator[str]:
@@ -121,9 +140,7 @@ def _module(rest: Sequence[str], trail: Trail, cwd: str | None) -> None:
     name = rest[0].split(".")[0] if rest else ""
     for path in (os.path.join(folder, name), os.path.join(folder, f"{name}.py")):
         if name and os.path.exists(path):
-            trail.see(path)
-            if not trail.is_shared(folder):
-                trail.see(folder)
+            trail.see_code(path)
 
 
 # Node
@@ -137,7 +154,7 @@ def _packages(script: str, trail: Trail) -> None:
     while folder != os.path.dirname(folder):
         for name in ("node_modules", "package.json", ".pnp.cjs", ".pnp.loader.mjs", "tsconfig.json"):
             if os.path.exists(os.path.join(folder, name)):
-                trail.see(os.path.join(folder, name))
+                trail.see_beside(os.path.join(folder, name))
                 _note_pnp(name, trail)
         folder = os.path.dirname(folder)
 
@@ -161,7 +178,7 @@ def _script(word: str, trail: Trail, cwd: str | None) -> str:
     if not os.path.exists(real):
         raise unrunnable(path, "it does not exist", "Correct `args` in its entry.")
     if os.path.isdir(real):
-        trail.see_folder(real, "named by its command")
+        trail.see_folder(real, "its command")
     else:
         trail.see_code(real)
     return real

@@ -26,6 +26,8 @@ _SHIMS = {
     "/.volta/bin/": ("volta", "tools/image/*/*/bin/{name}"),
 }
 _NPX_WITH_VALUE = ("-p", "--package", "-c", "--call", "-w", "--workspace")
+_LAUNCHERS = ("uv", "bunx", "pnpx", "pipx", "npm", "pnpm", "yarn", "poetry")
+_UV_WITH_VALUE = ("--directory", "--project", "--with", "--with-editable", "-p", "--python", "--extra", "--group")
 _UVX_WITH_VALUE = ("--from", "--with", "-p", "--python", "--index-url", "--index", "--with-editable", "--default-index")
 
 
@@ -40,14 +42,16 @@ def refuse_shim(path: str, environ: Mapping[str, str]) -> None:
         raise unrunnable(path, "it is a snap, which brings a confinement of its own", "Install it without snap.")
 
 
-def installed(argv: list[str], environ: Mapping[str, str]) -> list[str]:
-    """`argv` with what `npx` or `uvx` would run in their place; any other as it is. Raises `PluginUnavailable`."""
+def installed(argv: list[str], environ: Mapping[str, str], cwd: str | None = None) -> list[str]:
+    """`argv` with what a launcher would run in its place; any other as it is. Raises `PluginUnavailable`."""
     name = os.path.basename(argv[0])
     if name == "uvx" or (name == "uv" and argv[1:3] == ["tool", "run"]):
         return _uvx(argv[1 if name == "uvx" else 3 :], environ)
     if name == "npx" or (name == "npm" and argv[1:2] in (["exec"], ["x"])):
         return _npx(argv[1 if name == "npx" else 2 :], environ)
-    if name in ("uv", "bunx", "pnpx", "pipx") or (name in ("npm", "pnpm", "yarn", "bun", "poetry") and len(argv) > 1):
+    if name == "uv" and "run" in argv:
+        return _uv_run(argv[1:], cwd or os.getcwd())
+    if name in _LAUNCHERS or (name == "bun" and argv[1:2] == ["x"]):
         hint = "Install what it starts, and write the full path of that program as `command`."
         raise unrunnable(argv[0], f"{name} looks for what to run, or installs it, at every start", hint)
     return argv
@@ -81,6 +85,25 @@ def _uvx(words: list[str], environ: Mapping[str, str]) -> list[str]:
     tool = f"{package}=={version}" if version else package
     hint = f"Run `uv tool install {tool}` once."
     raise unrunnable("uvx", f"{tool} is not installed, and nothing can be installed in a confinement", hint)
+
+
+def _uv_run(words: list[str], cwd: str) -> list[str]:
+    """`uv --directory FOLDER run [--directory FOLDER] WORD…`, from the environment that lies in the folder."""
+    at = words.index("run")
+    before, _ = _split(words[:at], _UV_WITH_VALUE)
+    options, rest = _split(words[at + 1 :], _UV_WITH_VALUE)
+    options = before | options
+    folder = os.path.join(cwd, options.get("--directory") or options.get("--project") or "")
+    folder = os.path.normpath(folder)
+    programs = os.path.join(folder, ".venv", "bin")
+    if rest and os.path.isfile(os.path.join(programs, rest[0])):
+        return [os.path.join(programs, rest[0]), *rest[1:]]
+    if rest and rest[0].endswith(".py") and os.path.isfile(os.path.join(programs, "python")):
+        return [os.path.join(programs, "python"), os.path.join(folder, rest[0]), *rest[1:]]
+    why = (
+        f"there is no {rest[0] if rest else 'program'} in {folder}/.venv, and nothing can be installed in a confinement"
+    )
+    raise unrunnable("uv run", why, f"Run `uv sync` in {folder} once.")
 
 
 def _environments(package: str, environ: Mapping[str, str]) -> Iterator[Path]:

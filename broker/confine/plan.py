@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from broker.confine.kept import apart
 from broker.confine.limits import rlimits
 
 Mode = Literal["native", "landlock", "stage2"]
@@ -28,6 +29,7 @@ class Confinement(Struct, frozen=True, kw_only=True):
     name: str  # of the plugin, for logs and errors
     read: tuple[str, ...] = ()  # files and folders of its user's
     write: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()  # in what it may write to, what it may only read, beside what is always kept so
     roots: tuple[str, ...] = ()  # read and executed: what its interpreter, its own code and `run` need
     links: tuple[tuple[str, str], ...] = ()  # symbolic links of a private root: where, and what they say
     net: tuple[str, ...] = ()  # `host:port` as `egress.allow` reads them; empty: no network at all
@@ -65,11 +67,12 @@ def described(wall: Confinement, argv: Sequence[str]) -> bytes:
         notify=wall.notify,
         watch=wall.watch,
     )
+    closed, ways = apart(wall.write, wall.roots, wall.kept) if alone else ([], [])
     return marshal.dumps(
         {
             "mode": wall.mode,
-            "read": list(wall.read),
-            "write": list(wall.write),
+            "read": [*wall.read, *closed],
+            "write": [*wall.write, *ways],
             "execute": list(wall.roots),
             "sockets": list(wall.sockets),
             "links": [list(link) for link in wall.links],

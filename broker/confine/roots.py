@@ -6,6 +6,8 @@ Rule 2: a script is started by its interpreter, which we name ourselves: what `#
 Rule 3: what looks up at every start what to run (a shim, `npx`, `uvx`) is replaced by what it would run if that is
         installed, and refused with the remedy if it is not: in its confinement a plugin can install nothing.
 Rule 4: a home, or what holds one, is nobody's code: of a script that lies there only the file itself is seen.
+Rule 5: what a stranger's plugin names (in its manifest, a link, a `.pth` file, `pyvenv.cfg`, the headers of a
+        program) is not seen for that: outside of its folder only what is installed is.
 """
 
 from __future__ import annotations
@@ -45,26 +47,45 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 def find(
-    argv: Sequence[str], *, environ: Mapping[str, str], cwd: str | None = None, run: Sequence[str] | None = ()
+    argv: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    cwd: str | None = None,
+    run: Sequence[str] | None = (),
+    own: str | None = None,
+    written: Sequence[str] = (),
 ) -> Found:
     """What `argv` (its program a full path) needs. `run`: the programs it may start; None: any it sees.
 
-    Reads files, and blocks for some milliseconds. Raises `PluginUnavailable` with the remedy.
+    `own`: the folder of a plugin that has one; `written`: what it may write to. Reads files, and blocks for some
+    milliseconds. Raises `PluginUnavailable` with the remedy.
     """
-    trail = Trail(environ.get("HOME") or os.path.expanduser("~"))
+    # An entry may set HOME as well; the user's own stays what it is.
+    trail = Trail(environ.get("HOME") or "~", os.path.expanduser("~"), own=own, written=written)
+    if own is not None:
+        _check_own(own, trail)
     for path in (*_SYSTEM, *_LINKS, *_ETC, *elf.system_folders()):
         trail.see(path)
-    words = _program(launchers.installed(list(argv), environ), trail, environ)
+    words = _program(launchers.installed(list(argv), environ, cwd), trail, environ)
     runtime = _runtime(words[0])
     if runtime == "python":
         interpreters.python(words, trail, cwd)
     elif runtime == "node":
         interpreters.node(words, trail, cwd, run)
+    else:
+        interpreters.other(words, trail, cwd)
     _load(words[0], trail)
     for name in run if run is not None else ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"):
         _may_start(name, trail, environ)
     roots, links = trail.outcome()
     return Found(argv=tuple(words), roots=roots, links=links, runtime=runtime, notes=tuple(trail.notes))
+
+
+def _check_own(own: str, trail: Trail) -> None:
+    if trail.is_shared(os.path.realpath(own)):
+        hint = "Move its files into a folder of their own."
+        raise unrunnable(own, "the plugin's folder would be seen, and holds more than the plugin", hint)
+    trail.see(own)
 
 
 def program(name: str, environ: Mapping[str, str]) -> str | None:
@@ -101,7 +122,7 @@ def _program(words: list[str], trail: Trail, environ: Mapping[str, str]) -> list
         line = _first_line(words[0])
         if line is None:
             return words
-        trail.see_code(os.path.realpath(words[0]))
+        trail.see_program(os.path.realpath(words[0]))
         trail.follow(words[0])
         words = [*_interpreter(line, words[0], environ), *words]
     raise unrunnable(words[0], "it is a script that is run by a script, and so on")

@@ -100,7 +100,7 @@ class _Surroundings:
             left = {kind: None for kind, value in (("memory", memory), ("pids", pids)) if value is not None}
             self.wall = replace(self.wall, groups=self._group.procs, **left)
         if wall.mode == "landlock":
-            self._folder = await asyncio.to_thread(scratch.make, wall.name)
+            self._folder = await asyncio.to_thread(scratch.make, wall.name, wall.run)
             self.wall = replace(self.wall, write=(*wall.write, self._folder))
 
     def environment(self, env: Mapping[str, str]) -> dict[str, str]:
@@ -109,6 +109,8 @@ class _Surroundings:
         if self._folder is not None:
             # It cannot read who its user is, and asks these first.
             found = {"USER": "plugin", "LOGNAME": "plugin"} | found | {"HOME": self._folder, "TMPDIR": self._folder}
+            if self.wall.run is not None:
+                found["PATH"] = scratch.programs(self._folder)
         if self.wall.network:
             from broker.confine.egress import doors, stand_in
 
@@ -123,7 +125,7 @@ class _Surroundings:
         from broker.confine.egress.egress import Egress
 
         self._egress = egress = Egress(self.wall.name, self.wall.net, told)
-        witness.begin(self.wall)
+        witness.begin(self.wall, egress.named)
 
         def take(notify: int) -> None:
             self._stand_in = self._standing_in(notify, egress, witness.look)

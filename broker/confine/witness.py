@@ -12,12 +12,17 @@ import os
 import socket
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
 
-from broker.confine.attempts import WAYS, Kind, Path, Way
+from broker.confine import attempts
+from broker.confine.attempts import WAYS, Kind, Way
+from broker.confine.egress.allow import LOCALHOST, LOOPBACK
+from broker.confine.egress.denied import Denied
+from broker.confine.egress.doors import proxy_port
 from broker.confine.egress.notify import Call
 from broker.confine.plan import HOME, Confinement
 
@@ -25,6 +30,8 @@ MOST = 2048  # different things that one plugin is seen trying; it could invent 
 
 _HERE = -100  # AT_FDCWD
 _LONGEST = 128  # bytes of an address
+DNS_PORT = 53
+_LISTENS = "0A"  # TCP_LISTEN
 # In a private root these are the plugin's own, or belong to the system.
 _OWN = (HOME, "/proc", "/dev", "/sys")
 
@@ -35,7 +42,7 @@ class Attempt(Struct, frozen=True, order=True):
     """Something that was refused."""
 
     kind: Wanted  # `look`: whether it is there, and what it is
-    target: str  # an absolute path, or `host:port`; a host alone where no port was said
+    target: str  # an absolute path; or what of the network, without a port where none was said
     call: str  # by which it was tried
 
 
@@ -45,14 +52,16 @@ class Witness:
     def __init__(self, environ: dict[str, str] | None = None) -> None:
         self.tried: Counter[Attempt] = Counter()
         self.used: set[str] = set()  # the folders and files it was granted that it came to
+        self.starts = False  # whether it tried to start anything, there or not
         self._programs = (environ or dict(os.environ)).get("PATH", "").split(os.pathsep)
         self._shown: tuple[str, ...] = ()
         self._wall = Confinement(name="")
         self._own_start = False
+        self.names: Callable[[str], str | None] = lambda address: None
 
-    def begin(self, wall: Confinement) -> None:
-        """It is started now, held to `wall`."""
-        self._wall = wall
+    def begin(self, wall: Confinement, names: Callable[[str], str | None]) -> None:
+        """It is started now, held to `wall`; `names` says which name an address was made up for."""
+        self._wall, self.names = wall, names
         self._shown = (*wall.read, *wall.write, *wall.roots, *(path for path, _ in wall.links))
         self._own_start = True
 
@@ -71,9 +80,10 @@ class Witness:
             pass
         return not (self._wall.notify and way.kind == "connect")
 
-    def refused(self, host: str, port: int | None, via: str) -> None:
+    def refused(self, denied: Denied) -> None:
         """A host it was refused, as the broker's own doors tell it."""
-        self._note("net", host if port is None else f"{_bracketed(host)}:{port}", via)
+        if denied.permission:
+            self._note("net", denied.permission.removeprefix("net:"), denied.via)
 
     def _starts(self) -> bool:
         """Whether this is its own start."""
@@ -95,6 +105,7 @@ class Witness:
     def _runs(self, way: Way, path: str) -> None:
         run = self._wall.run
         allowed = run is None or path in self._shown or os.path.realpath(path) in run
+        self.starts = True
         if not (allowed and run != ()) and os.path.isfile(path) and os.access(path, os.X_OK):
             self._note("run", path, way.name)
 
@@ -113,7 +124,12 @@ class Witness:
             return
         port = struct.unpack_from("!H", data, 2)[0]
         host = socket.inet_ntop(family, data[4:8] if family == socket.AF_INET else data[8:24])
-        if not host.startswith(("127.", "::1", "198.18.")) and port:
+        if host in LOOPBACK:
+            ours = (DNS_PORT, proxy_port(self._wall.network))
+            host = LOCALHOST if port not in ours and port in _listening() else ""
+        else:
+            host = self.names(host) or host
+        if host and port and not host.startswith("127."):
             self._note("net", f"{_bracketed(host)}:{port}", "connect")
 
     def _covered(self, path: str, places: Iterable[str]) -> bool:
@@ -138,7 +154,7 @@ class Witness:
             self.tried[attempt] += 1
 
 
-def _resolved(call: Call, path: Path) -> str:
+def _resolved(call: Call, path: attempts.Path) -> str:
     """The path that is meant, from the root. Raises `OSError`, ValueError."""
     text = call.text(call.arguments[path.text])
     if not text.startswith("/"):
@@ -148,6 +164,18 @@ def _resolved(call: Call, path: Path) -> str:
             raise ValueError("it has no place in a file system")
         text = os.path.join(folder, text)
     return os.path.normpath(text)
+
+
+def _listening() -> set[int]:
+    """The ports that programs of this machine listen on: what a plugin meets there is not its own."""
+    found: set[int] = set()
+    for file in ("tcp", "tcp6"):
+        try:
+            rows = Path(f"/proc/net/{file}").read_text("ascii").splitlines()[1:]
+        except OSError:
+            continue
+        found |= {int(row.split()[1].rpartition(":")[2], 16) for row in rows if row.split()[3] == _LISTENS}
+    return found
 
 
 def _signed(number: int) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Raw, Struct, field
+from msgspec.structs import replace
 
 from broker.core import jsonc
 from broker.core.expand import Surroundings
@@ -283,22 +284,39 @@ def _servers(path: Path, text: bytes, section: _Section, around: Surroundings) -
     for member in jsonc.members(section.text):
         line += section.text.count(b"\n", counted, member.offset)
         counted = member.offset
-        yield _server(path, f"{path}:{line}", member, around)
+        yield from _server(path, f"{path}:{line}", member, around)
 
 
-def _server(path: Path, where: str, member: jsonc.Member, around: Surroundings) -> Found | Problem:
+def _server(path: Path, where: str, member: jsonc.Member, around: Surroundings) -> Iterator[Found | Problem]:
     label = "?"
     try:
         label = msgspec.json.decode(member.key, type=str)
-        server = shaped(_ours(msgspec.json.decode(member.value)), Server)
+        entry = msgspec.json.decode(member.value)
+        server = shaped(_ours(entry), Server)
         anchor = around.workspace or path.parent
         spec = server_spec(slug(label), server, source=str(path), around=around, anchor=anchor)
         _check_env(spec)
+        spec, notes = _boxed(spec, entry, around, anchor)
     except Wrong as wrong:
-        return Problem(where, f"{dotted([label])}: {wrong.what}", wrong.fix, slug(label))
+        yield Problem(where, f"{dotted([label])}: {wrong.what}", wrong.fix, slug(label))
     except (msgspec.MsgspecError, RecursionError):
-        return Problem(where, f"{dotted([label])}: its JSON cannot be read.", plugin=slug(label))
-    return Found(where, label, spec)
+        yield Problem(where, f"{dotted([label])}: its JSON cannot be read.", plugin=slug(label))
+    else:
+        yield Found(where, label, spec)
+        for what, fix in notes:
+            yield Problem(where, f"{dotted([label])}: {what}", fix.replace("NAME", spec.name), spec.name)
+
+
+def _boxed(
+    spec: Spec, entry: Mapping[str, object], around: Surroundings, anchor: Path
+) -> tuple[Spec, tuple[tuple[str, str], ...]]:
+    """`spec` held to VS Code's `sandbox`, and what that leaves to say; its own `permissions` come first."""
+    if not spec.enabled or spec.permissions is not None or "sandboxEnabled" not in entry:
+        return spec, ()
+    from broker.core.sandbox import mapped  # few files have one
+
+    found = mapped(entry, around, anchor)
+    return (spec, ()) if found is None else (replace(spec, permissions=found.permissions), found.notes)
 
 
 def _ours(entry: object) -> dict[str, object]:

@@ -46,6 +46,12 @@ class Watched(Struct, frozen=True):
     config: tuple[str, ...] = ()
     plugins: Mapping[str, Files] = {}
 
+    @property
+    def everything(self) -> tuple[str, ...]:
+        """All of these files and folders."""
+        folders = (files.folder for files in self.plugins.values() if files.folder)
+        return (*self.config, *folders, *(path for files in self.plugins.values() for path in files.single))
+
 
 def watched(config: Iterable[Path], found: Settings) -> Watched:
     """What to watch: these configuration files and those they name, which need not exist, and what was found in them.

@@ -12,15 +12,18 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from broker.confine.egress.denied import Denied
 from broker.confine.plan import HOME, Confinement
 from broker.confine.roots import find, program
 from broker.confine.start import start as enclosed
 from broker.confine.tree import Child
-from broker.confine.witness import Witness
 from broker.model import Spec
 from broker.permissions.scopes import Permission, parse
+
+if TYPE_CHECKING:
+    from broker.confine.witness import Witness
 
 PIDS = 256  # processes and threads of a plugin that sets no limit; node alone has 11
 # Folders of the user's own that a confined process has none of.
@@ -34,15 +37,16 @@ async def start(
     own: Path | None,
     told: Callable[[Denied], None],
     witness: Witness | None = None,
+    kept: Sequence[str] = (),
 ) -> Child:
     """Start `argv` held to what `spec` was granted. `own`: its data folder; `told` hears what it was refused.
 
-    `witness` sees what it tries.
+    `witness` sees what it tries; `kept` are files and folders that it may not change wherever it may write.
 
     Raises `NotEnforced`, `PluginUnavailable` with the remedy, `OSError`, `ValueError`.
     """
-    words, wall = await asyncio.to_thread(confinement, spec, argv, env, own)
-    return await enclosed(
+    words, wall, notes = await asyncio.to_thread(confinement, spec, argv, env, own, kept)
+    child = await enclosed(
         words,
         env={**environment(env), **spec.env},
         cwd=folder(spec, wall),
@@ -51,25 +55,30 @@ async def start(
         own=None if own is None else str(own),
         witness=witness,
     )
+    child.warnings += notes
+    return child
 
 
 def confinement(
-    spec: Spec, argv: Sequence[str], environ: Mapping[str, str], own: Path | None
-) -> tuple[tuple[str, ...], Confinement]:
-    """What to start for `argv`, and what it is held to. `own`: its data folder, made if it is granted.
+    spec: Spec, argv: Sequence[str], environ: Mapping[str, str], own: Path | None, kept: Sequence[str] = ()
+) -> tuple[tuple[str, ...], Confinement, tuple[str, ...]]:
+    """What to start for `argv`, what it is held to, and notes for a person. `own`: its data folder, made if granted.
 
     Reads files, and blocks for some milliseconds. Raises `PluginUnavailable` with the remedy, `OSError`.
     """
     granted = [parse(text) for text in spec.granted]
     run = _programs(granted, environ)
-    found = find(argv, environ=environ, cwd=spec.cwd, run=run)
+    write = _targets(granted, "write")
+    own_folder = spec.cwd if spec.version else None  # of a manifest; a plain server's is anybody's
+    found = find(argv, environ=environ, cwd=spec.cwd, run=run, own=own_folder, written=write)
     if own is not None:
         _make(own, granted)
-    return found.argv, Confinement(
+    wall = Confinement(
         name=spec.name,
         read=_targets(granted, "read"),
-        write=_targets(granted, "write"),
-        roots=(*found.roots, *([spec.cwd] if spec.version and spec.cwd else [])),
+        write=write,
+        kept=tuple(kept),
+        roots=found.roots,
         links=found.links,
         net=tuple(one.target for one in granted if one.kind == "net" and not one.socket),
         sockets=tuple(one.socket for one in granted if one.socket),
@@ -80,6 +89,7 @@ def confinement(
         unenforced=spec.unenforced,
         strict=spec.strict,
     )
+    return found.argv, wall, found.notes
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:

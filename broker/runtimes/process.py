@@ -12,7 +12,7 @@ import asyncio
 import errno
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,8 @@ class ProcessRuntime:
         self._data = data
         # Looks, right before a start, whether what was granted is so now; blocks, raises `PermissionMissing`.
         self.still: Callable[[Spec], None] = lambda spec: None
+        # What no plugin may change though it may write to a folder around it: what decides what is started.
+        self.kept: Callable[[], Sequence[str]] = lambda: ()
         self._alive: set[Upstream] = set()
         self._dies: set[str] = set()  # plugins that exited at the probe and without it: not worth two starts each time
 
@@ -128,7 +130,8 @@ class ProcessRuntime:
 
         await asyncio.to_thread(self.still, spec)
         own = self._data / spec.name if self._data is not None else None
-        child = await start(spec, words, env, own, lambda denied: log.write(f"broker: {denied}\n".encode()))
+        kept = self.kept()
+        child = await start(spec, words, env, own, lambda denied: log.write(f"broker: {denied}\n".encode()), kept=kept)
         for warning in child.warnings:
             log.write(f"broker: {warning}\n".encode())
         return child

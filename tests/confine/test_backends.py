@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import subprocess
 import sys
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from broker.confine import backends, remedies
+from broker.confine import backends, landlock, remedies
 from broker.confine.backends import Abilities, check, examine, fitted, grades
 from broker.confine.cgroup import Groups
 from broker.confine.plan import Confinement
@@ -260,3 +261,24 @@ async def test_it_is_looked_for_once_and_again_only_if_nothing_works(monkeypatch
     assert looked == [False]
     assert [await backends.abilities() for _ in range(3)] == [NATIVE] * 3
     assert len(looked) == 2
+
+
+def succeeds(*words: str) -> bool:
+    try:
+        return subprocess.run(words, capture_output=True, timeout=20).returncode == 0
+    except OSError:
+        return False
+
+
+@linux
+async def test_what_this_machine_has_works() -> None:
+    """Otherwise a mechanism that we broke would look like one that this machine lacks, and its tests be skipped."""
+    has = {
+        "native": succeeds("unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "true"),
+        "bwrap": succeeds("bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"),
+        "landlock": landlock.abi() > 0,
+    }
+    found = await examine()
+    broken = [f"{name}: {found.failed[name]}" for name in has if has[name] and name in found.failed]
+    assert broken == []
+    assert found.notify or "notify" in found.failed

@@ -21,7 +21,7 @@ def test_a_program_of_the_system_names_its_loader_and_libraries() -> None:
 
 def test_a_library_beside_its_program_is_found(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "libmine.so").write_bytes(b"")
+    (tmp_path / "lib" / "libmine.so").write_bytes(b"\x7fELF")
     program = tmp_path / "program"
     program.write_bytes(small_program(b"libmine.so", b"$ORIGIN/lib:relative"))
     assert elf.needs(str(program)).folders == (str(tmp_path / "lib"),)

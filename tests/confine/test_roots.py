@@ -282,3 +282,44 @@ def test_a_program_is_seen_with_the_libraries_that_lie_beside_it(home: Path) -> 
     real = os.path.realpath(sys.executable)
     found = find(home, real)
     assert shows(found, real) and found.runtime == "python"
+
+
+def test_an_interpreter_of_which_less_is_known_sees_itself_and_its_script(home: Path) -> None:
+    bun = script(home / ".bun" / "bin" / "bun")
+    bun.write_bytes(Path("/usr/bin/true").read_bytes())
+    server = script(home / "app" / "server.ts")
+    script(home / "secret.ts")
+    found = find(home, bun, "run", "--hot", server, home / "secret.ts")
+    assert shows(found, server) and shows(found, bun)
+    assert not shows(found, home / "secret.ts")
+
+
+@pytest.mark.parametrize("words", [("uv", "sync"), ("bunx", "x"), ("bun", "x", "y"), ("poetry", "run", "x")])
+def test_what_installs_at_every_start_is_refused(home: Path, words: tuple[str, ...]) -> None:
+    with pytest.raises(PluginUnavailable, match="looks for what to run, or installs it, at every start") as caught:
+        find(home, script(home / "bin" / words[0]), *words[1:])
+    assert "Install what it starts" in caught.value.hint
+
+
+def test_a_program_that_is_no_interpreter_is_not_shown_the_files_it_is_given(home: Path) -> None:
+    assert not shows(find(home, "/usr/bin/true", home / ".ssh" / "id"), home / ".ssh" / "id")
+
+
+@pytest.mark.parametrize("before", [(), ("--quiet",)])
+def test_uv_run_is_replaced_by_the_environment_of_its_folder(home: Path, venv: Path, before: tuple[str, ...]) -> None:
+    project = home / "weather"
+    project.mkdir()
+    (project / ".venv").symlink_to(venv)
+    server = script(project / "server.py")
+    tool = script(venv / "bin" / "weather", shebang(venv))
+    uv = script(home / "bin" / "uv")
+    found = find(home, uv, *before, "--directory", project, "run", "server.py", "--x")
+    assert found.argv == (f"{project}/.venv/bin/python", str(server), "--x")
+    assert shows(found, server)
+    assert find(home, uv, "run", "weather", cwd=project).argv[1] == f"{project}/.venv/bin/{tool.name}"
+
+
+def test_uv_run_without_an_environment_says_how_to_make_it(home: Path) -> None:
+    with pytest.raises(PluginUnavailable) as caught:
+        find(home, script(home / "bin" / "uv"), "run", "server.py", cwd=home)
+    assert caught.value.hint == f"Run `uv sync` in {home} once."

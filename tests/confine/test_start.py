@@ -346,3 +346,28 @@ async def test_many_at_once_leave_no_descriptor_behind(begin: Any) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError((before, len(os.listdir("/proc/self/fd"))))
+
+
+async def test_of_unix_sockets_it_reaches_those_it_was_granted(run: Run, tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        await writer.drain()
+        writer.close()
+
+    folders = [made(tmp_path / name) for name in ("granted", "other")]
+    paths = [f"{folder}/s" for folder in folders]
+    servers = [await asyncio.start_unix_server(answer, path) for path in paths]
+    said = await run(
+        f"""
+def ask(path):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        return s.recv(100).decode()
+say(granted=t(lambda: ask({paths[0]!r})), other=t(lambda: ask({paths[1]!r})))
+""",
+        sockets=(paths[0],),
+    )
+    for server in servers:
+        server.close()
+    assert said["granted"] == "hello", said
+    assert said["other"] in ("PermissionError", "FileNotFoundError")

@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.confine.jailed import native
+from broker.confine import backends
 from tests.e2e.harness import ERAS, Home, Line, opened
 from tests.servers import BY_NAME
 
-pytestmark = [native, pytest.mark.timeout(180), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +28,47 @@ def bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.e2e.harness.BOUND", 60.0)
 
 
-def confined(folder: Path, name: str, *more: str, **permissions: Any) -> Home:
+# A broker on a machine that has only this mechanism: nothing a person can set does that.
+ONLY = """
+import functools, sys
+from broker.confine import backends
+backends.abilities = functools.partial(backends.examine, everything=False, without={without!r})
+from broker.cli import main
+sys.argv[0] = "broker"
+sys.exit(main())
+"""
+OTHERS: dict[str, tuple[backends.Layer, ...]] = {
+    "native": (),
+    "bwrap": ("native",),
+    "landlock": ("native", "bwrap"),
+}
+
+
+@dataclass(frozen=True)
+class Held(Home):
+    """A home whose broker has one mechanism."""
+
+    backend: str = "native"
+
+    @property
+    def command(self) -> str:
+        return sys.executable
+
+    @property
+    def args(self) -> list[str]:
+        return ["-c", ONLY.format(without=OTHERS[self.backend]), *super().args]
+
+
+@pytest.fixture(params=OTHERS, autouse=True)
+async def backend(request: pytest.FixtureRequest) -> str:
+    """Each mechanism; skips where this machine does not have it."""
+    found = await backends.examine(everything=False, without=OTHERS[request.param])
+    if found.backend != request.param:
+        pytest.skip(f"NOT TESTED on {request.param}: {backends.tried(found)}")
+    return request.param
+
+
+def confined(folder: Path, backend: str, name: str, *more: str, **permissions: Any) -> Home:
     """A home with one server, held to what the user wrote; `more` arguments."""
     own = folder / "own"
     own.mkdir(exist_ok=True)
@@ -41,7 +83,8 @@ def confined(folder: Path, name: str, *more: str, **permissions: Any) -> Home:
         f"[servers.{name}.permissions]",
         *(f"{kind} = {json.dumps(value)}" for kind, value in permissions.items()),
     ]
-    return Home.of_toml(folder / "home", "\n".join(lines) + "\n")
+    home = Home.of_toml(folder / "home", "\n".join(lines) + "\n")
+    return Held(home.folder, home.flags, backend)
 
 
 async def answers(line: Line, tool: str, **arguments: Any) -> str:
@@ -51,8 +94,8 @@ async def answers(line: Line, tool: str, **arguments: Any) -> str:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_clock_needs_nothing(tmp_path: Path, era: str) -> None:
-    async with opened(confined(tmp_path, "time"), era) as line:
+async def test_the_clock_needs_nothing(tmp_path: Path, backend: str, era: str) -> None:
+    async with opened(confined(tmp_path, backend, "time"), era) as line:
         assert "Berlin" in await line.text("time__get_current_time", {"timezone": "Europe/Berlin"})
         said = await line.text(
             "time__convert_time", {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}
@@ -60,39 +103,41 @@ async def test_the_clock_needs_nothing(tmp_path: Path, era: str) -> None:
         assert "21:00" in said
 
 
-async def test_everything_sees_no_variable_of_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_everything_sees_no_variable_of_its_user(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-of-the-user")
-    async with opened(confined(tmp_path, "everything")) as line:
+    async with opened(confined(tmp_path, backend, "everything")) as line:
         assert "hi" in await line.text("everything__echo", {"message": "hi"})
         assert "42" in await line.text("everything__get-sum", {"a": 40, "b": 2})
         seen = await line.text("everything__get-env")
-        assert "canary" not in seen and "/home/plugin" in seen
+        assert "canary" not in seen and str(Path.home()) not in json.loads(seen)["HOME"]
 
 
-async def test_the_memory_is_kept_in_the_folder_it_may_write_to(tmp_path: Path) -> None:
+async def test_the_memory_is_kept_in_the_folder_it_may_write_to(tmp_path: Path, backend: str) -> None:
     graph = {"entities": [{"name": "broker", "entityType": "program", "observations": ["confines"]}]}
-    async with opened(confined(tmp_path, "memory", write=[str(tmp_path / "own")])) as line:
+    async with opened(confined(tmp_path, backend, "memory", write=[str(tmp_path / "own")])) as line:
         await line.text("memory__create_entities", graph)
     assert "confines" in (tmp_path / "own" / "memory.jsonl").read_text()
     (tmp_path / "own" / "memory.jsonl").unlink()
-    async with opened(confined(tmp_path, "memory")) as line:
+    async with opened(confined(tmp_path, backend, "memory")) as line:
         assert (await line.call("memory__create_entities", graph)).get("isError")
     assert not (tmp_path / "own" / "memory.jsonl").exists()
 
 
-async def test_the_file_server_sees_its_folder_and_nothing_else(tmp_path: Path) -> None:
+async def test_the_file_server_sees_its_folder_and_nothing_else(tmp_path: Path, backend: str) -> None:
     own, secret = tmp_path / "own", tmp_path / "secret"
     own.mkdir()
     secret.write_text("canary")
     (own / "note").write_text("a note")
     (own / "link").symlink_to(secret)
-    async with opened(confined(tmp_path, "filesystem", write=[str(own)])) as line:
+    async with opened(confined(tmp_path, backend, "filesystem", write=[str(own)])) as line:
         assert await line.text("filesystem__read_text_file", {"path": str(own / "note")}) == "a note"
         await line.text("filesystem__write_file", {"path": str(own / "new"), "content": "written"})
         for path in (secret, own / "link", Path("/etc/shadow")):
             assert "canary" not in await answers(line, "filesystem__read_text_file", path=str(path))
     assert (own / "new").read_text() == "written"
-    async with opened(confined(tmp_path, "filesystem", read=[str(own)])) as line:
+    async with opened(confined(tmp_path, backend, "filesystem", read=[str(own)])) as line:
         assert await line.text("filesystem__read_text_file", {"path": str(own / "note")}) == "a note"
         refused = await line.call("filesystem__write_file", {"path": str(own / "note"), "content": "pwned"})
         assert refused.get("isError") and "pwned" not in (own / "note").read_text()
@@ -111,10 +156,10 @@ def commits(folder: Path) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
-async def test_git_commits_where_it_may_write_and_start_git(tmp_path: Path) -> None:
+async def test_git_commits_where_it_may_write_and_start_git(tmp_path: Path, backend: str) -> None:
     folder = repository(tmp_path / "repository")
     here = {"repo_path": str(folder)}
-    async with opened(confined(tmp_path, "git", write=[str(folder)], run=["git"])) as line:
+    async with opened(confined(tmp_path, backend, "git", write=[str(folder)], run=["git"])) as line:
         assert "file" in await line.text("git__git_status", here)
         await line.text("git__git_add", {**here, "files": ["file"]})
         await line.text("git__git_commit", {**here, "message": "a commit"})
@@ -124,16 +169,16 @@ async def test_git_commits_where_it_may_write_and_start_git(tmp_path: Path) -> N
     assert "a commit" in commits(folder)
 
 
-async def test_git_changes_nothing_where_it_may_only_read(tmp_path: Path) -> None:
+async def test_git_changes_nothing_where_it_may_only_read(tmp_path: Path, backend: str) -> None:
     folder = repository(tmp_path / "repository")
-    async with opened(confined(tmp_path, "git", read=[str(folder)], run=["git"])) as line:
+    async with opened(confined(tmp_path, backend, "git", read=[str(folder)], run=["git"])) as line:
         assert "file" in await line.text("git__git_status", {"repo_path": str(folder)})
         assert (await line.call("git__git_add", {"repo_path": str(folder), "files": ["file"]})).get("isError")
     assert not (folder / ".git" / "index").exists()
 
 
 @contextlib.contextmanager
-def web() -> Iterator[tuple[int, list[str]]]:
+def web() -> Generator[tuple[int, list[str]]]:
     """A site on this machine; its port, and the paths that were asked for."""
     asked: list[str] = []
 
@@ -158,11 +203,11 @@ def web() -> Iterator[tuple[int, list[str]]]:
             thread.join(5)
 
 
-async def test_fetch_reaches_the_host_it_was_granted_and_no_other(tmp_path: Path) -> None:
+async def test_fetch_reaches_the_host_it_was_granted_and_no_other(tmp_path: Path, backend: str) -> None:
     # It asks whether there is a Node.js by starting one: it has to be able to fork, and to find none.
     with web() as (allowed, asked), web() as (other, reached):
         async with opened(
-            confined(tmp_path, "fetch", "--allow-private-ips", net=[f"localhost:{allowed}"], run=["true"])
+            confined(tmp_path, backend, "fetch", "--allow-private-ips", net=[f"localhost:{allowed}"], run=["true"])
         ) as line:
             said = await answers(line, "fetch__fetch", url=f"http://localhost:{allowed}/page")
             assert "the page itself" in said and "/page" in asked

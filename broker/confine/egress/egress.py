@@ -116,6 +116,10 @@ class Egress:
         self._statistics.names += 1
         return self._names.address(name)
 
+    def named(self, address: str) -> str | None:
+        """The name an address was made up for."""
+        return self._names.name(address)
+
     def way(self, address: str, port: int) -> Way | None:
         """How a connection to `address` is served where the broker connects for the plugin; None: told and refused."""
         if port == _DNS_PORT:
