@@ -126,6 +126,8 @@ class _Mapping:
         if re.search(r"[*?\[]", bare):
             if key.startswith("deny"):
                 bare = os.path.dirname(re.split(r"[*?\[]", bare)[0]) or "."
+                what = f"`{text}` in `{key}` is a pattern, so all of {self._asked(bare)} stays closed."
+                self._notes.append((what, "Name the files and folders it is about."))
             else:
                 what = f"`{text}` in `{key}` is a pattern, and the kernel holds a process only to files and folders."
                 self._notes.append((what, "Name those instead."))

@@ -261,8 +261,17 @@ def test_a_relative_folder_of_a_project_starts_in_it() -> None:
     assert taken("claude", {"command": "x", "cwd": "./sub"}, project="/p").entry["cwd"] == "/p/sub"
 
 
-def test_a_sandbox_that_is_lost_is_said() -> None:
-    assert "sandbox" in taken("vscode", {"command": "x", "sandboxEnabled": True}).notes[0]
+def test_a_sandbox_becomes_permissions_and_what_it_loses_is_said() -> None:
+    box = {"filesystem": {"allowWrite": ["${workspaceFolder}"]}, "network": {"allowedDomains": ["a.dev:443"]}}
+    made = taken("vscode", {"command": "x", "sandboxEnabled": True, "sandbox": box})
+    assert made.entry["permissions"] == {"write": ["${workspace}"], "net": ["a.dev:443"]}
+    assert "reading open" in made.notes[0]
+    assert "permissions" not in taken("vscode", {"command": "x", "sandbox": box}).entry
+
+
+def test_a_sandbox_that_cannot_be_kept_is_not_lost_but_refused() -> None:
+    with pytest.raises(Wrong, match="denyExecute"):
+        taken("vscode", {"command": "x", "sandboxEnabled": True, "sandbox": {"filesystem": {"denyExecute": ["/"]}}})
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def learn(home: Home, name: str, *calls: str, write: bool = True) -> tuple[int, 
 
 def learned(home: Home, name: str, *calls: str) -> str:
     """Learn and write until it is refused nothing more; the table that was written."""
+    said = ""
     for _ in range(ROUNDS):
         code, said = learn(home, name, *calls)
         if code == 0:
