@@ -5,9 +5,9 @@ The house, from the ground up; a room imports only from the rooms above it in th
     errors, model   the words: every way to fail, and the values every room speaks in
     wire/           bytes to JSON-RPC and back, MCP's two eras; never waits
     link            the moving half of a conversation: one Peer over one stream
-    permissions/    what a plugin asks for, what its user granted, and the one check between; pins of what it showed; secrets
-    confine/        starts and ends every process, with a keeper for each that outlives us if it must; holds one that has
-                    permissions to what was granted, by the kernel; egress/ is its way to the network
+    permissions/    what a plugin asks for, what its user granted, the one check between; pins of what it showed; secrets
+    confine/        starts and ends every process, with a keeper for each that outlives us if it must; holds a plugin
+                    to what it was granted, by the kernel; egress/ is its way to the network
     core/           manifest and config, catalog of names, a plugin's life, the router every call passes
     clients/        the files of other AI clients: their servers taken over, broker registered in them
     runtimes/       what executes a plugin: a subprocess MCP server

@@ -51,9 +51,7 @@ class Child:
         self.leaving: asyncio.Task[None] | None = None  # what stood around it is put away, since its exit
         self.warnings: list[str] = []  # what it is held to only partly, a sentence each
         self.enforced: Enforced | None = None  # of a confined one: what the kernel said after its start
-        self.sent: dict[
-            str, int
-        ] = {}  # descriptors that a confined one sent out before it began, for its owner to close
+        self.sent: dict[str, int] = {}  # descriptors a confined one sent out before it began; its owner closes them
 
     @property
     def code(self) -> int | None:
