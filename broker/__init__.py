@@ -5,7 +5,7 @@ The house, from the ground up; a room imports only from the rooms above it in th
     errors, model   the words: every way to fail, and the values every room speaks in
     wire/           bytes to JSON-RPC and back, MCP's two eras; never waits
     link            the moving half of a conversation: one Peer over one stream
-    permissions/    what a plugin asks for, what its user granted, the one check between; pins of what it showed; secrets
+    permissions/    what a plugin asks for, what its user granted, the one check between; pins; secrets
     confine/        starts and ends every process, with a keeper for each that outlives us if it must; holds a plugin
                     to what it was granted, by the kernel; egress/ is its way to the network
     core/           manifest and config, catalog of names, a plugin's life, the router every call passes

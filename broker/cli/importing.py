@@ -33,20 +33,33 @@ from broker.model import Problem
 
 _SECRET = r"token|secret|passw|api.?key|\bkey\b|auth|credential|bearer"
 _HIDDEN = "…"
+_BUNDLES = (".mcpb", ".dxt")
 
 
-def perform(names: Sequence[str], config_file: Path | None, *, write: bool, as_json: bool) -> int:
+def perform(
+    names: Sequence[str], config_file: Path | None, *, write: bool, as_json: bool, given: Sequence[str] = ()
+) -> int:
     """Show what would be imported, and write it if that is wanted; the exit code.
 
     Raises click.UsageError for a name that is neither a client nor a file.
     """
     path = (config_file or default_config_file(os.environ)).absolute()
+    if given or any(name.endswith(_BUNDLES) for name in names):
+        return _bundle(names, path, given, write=write, as_json=as_json)
     sources = _sources(names)
     try:
         return _perform(sources, path, write=write, as_json=as_json)
     except ConfigError as error:
         say_problems([Problem(str(path), f"{error}.", error.hint)], stderr=True)
         return 1
+
+
+def _bundle(names: Sequence[str], path: Path, given: Sequence[str], *, write: bool, as_json: bool) -> int:
+    from broker.cli import bundling
+
+    if len(names) != 1 or not names[0].endswith(_BUNDLES) or not os.path.isfile(names[0]):
+        raise click.UsageError("one bundle is imported at a time: a file that ends in .mcpb or .dxt.")
+    return bundling.perform(Path(names[0]), path, bundling.settings(given), write=write, as_json=as_json)
 
 
 def _perform(sources: Sequence[Source], path: Path, *, write: bool, as_json: bool) -> int:

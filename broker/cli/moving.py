@@ -12,18 +12,24 @@ import click
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Another config.toml.")
 @click.option("--write", is_flag=True, help="Write them without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs; asks nothing.")
-def import_(names: tuple[str, ...], config_file: Path | None, write: bool, as_json: bool) -> int:
+@click.option("--set", "given", multiple=True, metavar="KEY=VALUE", help="The value of an option of a bundle.")
+def import_(
+    names: tuple[str, ...], config_file: Path | None, write: bool, as_json: bool, given: tuple[str, ...]
+) -> int:
     """Show the servers in the files of other clients, and take them over into broker's config.toml.
 
     CLIENT is one of claude, claude-desktop, cursor, vscode, codex, gemini, zed, windsurf, copilot and opencode;
     without one, all that are found here. Nothing is written without --write or a yes. The old file is kept beside
     the new one, and the files of the clients are only read.
 
+    FILE may also be a bundle (.mcpb, .dxt): it is unpacked into broker's data folder, asked for its options on a
+    terminal, and may see its own folder and nothing else until it is given permissions.
+
     Exit code: 0 fine, 1 something could not be read, used or written, 2 the command was wrong.
     """
     from broker.cli.importing import perform
 
-    return perform(names, config_file, write=write, as_json=as_json)
+    return perform(names, config_file, write=write, as_json=as_json, given=given)
 
 
 @click.command(short_help="Register broker with other clients, or take it out again.")

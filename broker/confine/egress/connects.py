@@ -23,6 +23,8 @@ from broker.confine.egress.ways import Way
 
 LONGEST = 128  # bytes of an address; sizeof(struct sockaddr_storage)
 PATIENCE = 200_000  # microseconds a blocking connect to ourselves may take: only a full queue makes it wait
+QUEUING = 30.0  # seconds a blocking connect to a unix socket waits for a place in a full queue
+AGAIN = 0.02  # seconds between two tries
 NAME_CACHE = "/var/run/nscd/socket"  # the C library tries it for every name, and nobody asked for that
 
 _PATIENCE = pack("ll", 0, PATIENCE)
@@ -58,7 +60,7 @@ class Connects:
             raise OSError(errno.EINVAL, "address")
         address = _parsed(call.memory(at, length))
         if isinstance(address, str):
-            self._connect_unix(call, fd, address)
+            await self._connect_unix(call, fd, address)
             return
         way = self._way(*address)
         if way is None:
@@ -115,30 +117,37 @@ class Connects:
             self._adopting.add(task)
             task.add_done_callback(self._adopting.discard)
 
-    def _connect_unix(self, call: Call, fd: int, path: str) -> None:
+    async def _connect_unix(self, call: Call, fd: int, path: str) -> None:
         if path == NAME_CACHE and path not in self._sockets:
             raise OSError(errno.ENOENT, path)
         if path not in self._sockets:
             self._egress.denials.refuse(path, None, "unix", _NOT_LISTED, f"net:unix:{path}" if path[:1] == "/" else "")
             raise OSError(errno.EACCES, "not allowed")
+        end = self._loop.time() + QUEUING
+        while self._connect_unix_to(call, fd, path):
+            if self._loop.time() > end:
+                raise OSError(errno.EAGAIN, "connect")
+            await asyncio.sleep(AGAIN)
+
+    def _connect_unix_to(self, call: Call, fd: int, path: str) -> bool:
+        """Whether it is to be tried again: the queue is full, and who calls waits for that. Raises `OSError`."""
         there = kernel.pinned(path)
         try:
-            self._connect_unix_to(call, fd, f"/proc/self/fd/{there}")
+            sock = self._borrowed(call, fd)
+            if sock is not None:
+                with sock:
+                    call.check()
+                    return _connect_at_once(sock, there, waits=os.get_blocking(sock.fileno()))
+            flags = _socket_flags(call, fd)
+            with socket.socket(socket.AF_UNIX) as sock:
+                if _connect_at_once(sock, there, waits=not flags & os.O_NONBLOCK):
+                    call.check()
+                    return True
+                sock.setblocking(not flags & os.O_NONBLOCK)
+                call.place(sock, fd, flags)
+                return False
         finally:
             os.close(there)
-
-    def _connect_unix_to(self, call: Call, fd: int, path: str) -> None:
-        sock = self._borrowed(call, fd)
-        if sock is not None:
-            with sock:
-                call.check()
-                _raise(_connect(sock, path))
-            return
-        flags = _socket_flags(call, fd)
-        with socket.socket(socket.AF_UNIX) as sock:
-            _raise(_connect(sock, path))
-            sock.setblocking(not flags & os.O_NONBLOCK)
-            call.place(sock, fd, flags)
 
     def _borrowed(self, call: Call, fd: int) -> socket.socket | None:
         """The plugin's socket; None where the system forbids to have it."""
@@ -151,7 +160,7 @@ class Connects:
             return None
 
 
-def _connect(sock: socket.socket, address: tuple[str, int] | str) -> int:
+def _connect(sock: socket.socket, address: tuple[str, int]) -> int:
     """Connect, within `PATIENCE` also where its owner waits for as long as it takes. An error number, or 0."""
     before = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, len(_PATIENCE))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _PATIENCE)
@@ -159,6 +168,24 @@ def _connect(sock: socket.socket, address: tuple[str, int] | str) -> int:
         return sock.connect_ex(address)
     finally:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, before)
+
+
+def _connect_at_once(sock: socket.socket, there: int, *, waits: bool) -> bool:
+    """Connect to the unix socket that `there` is a descriptor of, without waiting for a place in its queue.
+
+    Whether there is none and the caller `waits` for one. Raises `OSError`.
+    """
+    if sock.family != socket.AF_UNIX:
+        raise OSError(errno.EAFNOSUPPORT, "not a unix socket")
+    os.set_blocking(sock.fileno(), False)
+    try:
+        error = sock.connect_ex(f"/proc/self/fd/{there}")
+    finally:
+        os.set_blocking(sock.fileno(), waits)
+    if error == errno.EAGAIN and waits:
+        return True
+    _raise(error)
+    return False
 
 
 def _socket_flags(call: Call, fd: int) -> int:

@@ -3,32 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+import contextlib
+import socket
 
-from broker.confine.egress.dns import Resolve, answer
+from broker.confine.egress.dns import LARGEST, Resolve, answer
 from broker.confine.egress.ends import End
 from broker.confine.egress.ways import Connect, Way
 
 QUESTIONS = 16  # on one connection; a C library asks two
+BURST, PAUSE = 64, 0.1  # datagrams that are read in so many seconds: a program that starts asks some ten at once
 
 
-class Datagrams(asyncio.DatagramProtocol):
-    """Answers each datagram that is a question."""
+class Datagrams:
+    """Answers each datagram that is a question, on a socket that is its own from here on.
 
-    def __init__(self, resolve: Resolve) -> None:
-        self._resolve = resolve
-        self._transport: asyncio.DatagramTransport
+    At most `BURST` in `PAUSE` seconds; what comes faster waits in the kernel's queue, and is lost when that is full.
+    """
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)
+    def __init__(self, sock: socket.socket, resolve: Resolve) -> None:
+        self._sock, self._resolve = sock, resolve
+        self._loop = asyncio.get_running_loop()
+        self._left = BURST
+        self._resting: asyncio.TimerHandle | None = None
+        self._loop.add_reader(sock, self._readable)
 
-    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
-        said = answer(data, self._resolve)
-        if said is not None:
-            self._transport.sendto(said, addr)
+    def close(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
 
-    def error_received(self, exc: Exception) -> None:
-        """Whoever asked has left."""
+    def _readable(self) -> None:
+        if self._resting is None:
+            self._resting = self._loop.call_later(PAUSE, self._go_on)
+        self._left -= 1
+        if self._left == 0:
+            self._loop.remove_reader(self._sock)
+        with contextlib.suppress(OSError):  # nobody is there any more, neither who asked
+            data, whence = self._sock.recvfrom(LARGEST + 1)
+            said = answer(data, self._resolve)
+            if said is not None:
+                self._sock.sendto(said, whence)
+
+    def _go_on(self) -> None:
+        self._resting = None
+        if self._left <= 0:
+            self._loop.add_reader(self._sock, self._readable)
+        self._left = BURST
 
 
 def stream(resolve: Resolve) -> Way:

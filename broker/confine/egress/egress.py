@@ -66,7 +66,7 @@ class Egress:
         self._idle = idle
         self._statistics = Statistics()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._doors: list[asyncio.Server | asyncio.BaseTransport] = []
+        self._doors: list[asyncio.Server | Datagrams] = []
         self._closed = False
 
     @property
@@ -80,7 +80,7 @@ class Egress:
         for door, sock in sockets.items():
             sock.setblocking(False)
             if door == DNS:
-                await self._open_dns(sock)
+                self._doors.append(Datagrams(sock, self.resolve))
             else:
                 transparently = door.startswith(f"tcp:{EVERYWHERE}:")
                 await self._open(sock, transparent.serve if transparently else proxy.serve)
@@ -129,11 +129,6 @@ class Egress:
             self.denials.refuse(host, port, transparent.VIA, _NOT_LISTED, permission(host, port))
             return None
         return transparent.towards(address, port)
-
-    async def _open_dns(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(partial(Datagrams, self.resolve), sock=sock)
-        self._doors.append(transport)
 
     async def _open(self, sock: socket.socket, way: Way) -> None:
         loop = asyncio.get_running_loop()
