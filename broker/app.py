@@ -23,6 +23,8 @@ from broker.errors import ConfigError
 from broker.model import Settings
 from broker.permissions import DATA
 from broker.permissions.redaction import Redactions
+from broker.runtimes.guests import Guests
+from broker.runtimes.kinds import Kinds
 from broker.runtimes.process import ProcessRuntime
 
 if TYPE_CHECKING:
@@ -172,15 +174,34 @@ def router(
     """
     folders = Folders.of(os.environ)
     redactions = Redactions()
-    runtime = ProcessRuntime(folders.logs / "plugins", redactions=redactions, data=folders.state / DATA)
+    processes = ProcessRuntime(folders.logs / "plugins", redactions=redactions, data=folders.state / DATA)
     if ledger is not None:
-        runtime.still = lambda spec: ledger().still(spec)
+        processes.still = lambda spec: ledger().still(spec)
     audit = Audit(folders.logs, redactions) if found.audit else None
+    runtime = Kinds(processes, guests(processes, redactions, audit, lambda: core).makers)
     pinning = Pinning(folders.state / "pins", found.policy)
     listings = Listings(folders.cache / "lists")
     core = Router(found.plugins, runtime, listings, alone=alone, audit=audit, pinning=pinning, ledger=ledger)
-    runtime.kept = lambda: _kept(core, found, sources)
+    processes.kept = lambda: _kept(core, found, sources)
     return core
+
+
+def guests(
+    processes: ProcessRuntime, redactions: Redactions, audit: Audit | None, router: Callable[[], Router]
+) -> Guests:
+    """What runs plugins in the broker's own process."""
+    folders = Folders.of(os.environ)
+    return Guests(
+        logs=folders.logs / "plugins",
+        state=folders.state,
+        cache=folders.cache,
+        data=folders.state / DATA,
+        workspace=_workspace(),
+        redactions=redactions,
+        audit=audit,
+        processes=processes,
+        router=router,
+    )
 
 
 def _kept(core: Router, found: Settings, sources: Sequence[Path]) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ BrokerError                 internal-error       -32603  a bug of ours
 ├── Withdrawn               definition-changed   -31013  it no longer is what its user approved
 ├── LedgerBroken            ledger-broken        -31014  the file of grants cannot be read: nothing is granted
 ├── DangerousGrant          dangerous-grant      -31015  a permission that would give away everything else
+├── Denied                  denied-by-hook       -31017  a plugin's hook refused it
+├── HostFailed              host-failed          -31018  what a plugin asked broker to do did not work
 ├── NotAnswered             not-answered         -31012  a plugin asked its client something that nobody answered
 ├── ConfigError             bad-config           -31010  a file of the user's is wrong
 └── RemoteError             (the peer's own code) what the other side answered, kept whole
@@ -153,6 +155,18 @@ class NotAnswered(BrokerError):
     code = -31012
     name = "not-answered"
     hint = "Use a client that can answer it, or call the tool with what it asks for."
+
+
+class Denied(BrokerError):
+    code = -31017
+    name = "denied-by-hook"
+    hint = "The plugin that refused it says why; `broker disable` of that plugin takes its hooks away."
+
+
+class HostFailed(BrokerError):
+    code = -31018
+    name = "host-failed"
+    hint = "The message says what the disk, the network or the program answered."
 
 
 class PermissionMissing(BrokerError):

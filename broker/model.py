@@ -31,6 +31,20 @@ class Limits(Struct, frozen=True, kw_only=True):
     memory: int | None = None  # bytes; None here and below = no bound of ours
     pids: int | None = None  # processes and threads
     disk: int | None = None  # bytes in the plugin's data folder
+    script: float = 0.1  # of its own work per call of a Lua plugin, what it waits for not counted; 0 = no bound
+
+
+class Hook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One place where a plugin is asked about what others do."""
+
+    on: Literal["pre_request", "post_response", "on_connect", "on_close"]
+    priority: int = 0  # lower runs first
+    fail: Literal["open", "closed"] | None = None  # what a failure of its own means; None: closed before a request
+
+    @property
+    def closed(self) -> bool:
+        """Whether a failure of it is a deny."""
+        return self.on == "pre_request" if self.fail is None else self.fail == "closed"
 
 
 class Spec(Struct, frozen=True, kw_only=True):
@@ -42,6 +56,8 @@ class Spec(Struct, frozen=True, kw_only=True):
     entry: str | None = None  # absolute path of a plugin folder's entry file
     cwd: str | None = None
     env: Mapping[str, str] = {}  # what the entry gives beside the safe names
+    isolation: Literal["auto", "inprocess", "process"] = "auto"  # of Lua: where its script runs
+    instance: Literal["fresh", "shared"] = "fresh"  # of WASM: one per call, or one for all that keeps what it knows
     concurrency: int | None = None  # requests in flight per instance; None = the broker's default, 1
     limits: Limits = Limits()
     # Filters that a tool must all pass, the user's and then the workspace's. A filter is a list of globs: "!glob"
@@ -65,6 +81,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     strict: bool = False  # what is enforced only partly is refused too
     config: Mapping[str, object] = {}  # the manifest's options: their defaults, then what the user set
     restart: Literal["never", "on-failure", "always"] = "on-failure"
+    hooks: tuple[Hook, ...] = ()
 
     def __repr__(self) -> str:
         """Without the values of `env`, which are often secrets."""

@@ -45,6 +45,7 @@ class PretendInstance:
         self.watching: list[str] = []
         self.levels: list[str] = []
         self.told: list[str] = []
+        self.events: list[Any] = []
         self.heard = self.probes = 0
         self.deaf = False
         self.stopped: str | None = None
@@ -97,6 +98,11 @@ class PretendInstance:
     def obituary(self) -> PluginFailed:
         return PluginFailed(f"{self.spec.name} {self.verdict}", facts={"plugin": self.spec.name, "exitCode": self.code})
 
+    async def hook(self, event: bytes, call: Call) -> Reply:
+        self.events.append(json.loads(event))
+        behave = self.runtime.hooks.get(self.spec.name)
+        return raw({} if behave is None else await behave(self.events[-1], call))
+
     async def probe(self) -> None:
         self.probes += 1
         if self.deaf:
@@ -138,6 +144,7 @@ class PretendRuntime:
         self.instances: list[PretendInstance] = []
         self.listings: dict[str, Listing] = {}
         self.behaviours: dict[str, Callable[[PretendInstance, Call], Any]] = {}
+        self.hooks: dict[str, Callable[[Any, Call], Any]] = {}  # by plugin: what it says to an event
         self.broken: set[str] = set()
         self.slow: set[str] = set()
         self.go = asyncio.Event()

@@ -18,7 +18,7 @@ from broker.core.source import Faulty, read_toml
 from broker.errors import NotEnforced, PluginUnavailable
 from broker.model import Problem, Settings, Spec
 from broker.permissions.lack import lack
-from broker.runtimes.command import argv
+from broker.runtimes.command import argv, in_broker
 
 
 def show(found: Settings, *, as_json: bool) -> int:
@@ -95,7 +95,11 @@ def cannot_start(specs: Iterable[Spec]) -> Iterator[Problem]:
 
 def cannot_be_held(specs: Iterable[Spec]) -> Iterator[Problem]:
     """Those whose permissions nothing on this machine enforces, or whose program cannot be run confined."""
-    confined = [spec for spec in specs if spec.enabled and spec.permissions is not None and not spec.unconfined]
+    confined = [
+        spec
+        for spec in specs
+        if spec.enabled and spec.permissions is not None and not spec.unconfined and not in_broker(spec)
+    ]
     if not confined:
         return
     import asyncio

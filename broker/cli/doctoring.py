@@ -15,7 +15,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from broker.app import Folders
+from broker.app import Folders, guests
 from broker.cli.brokers import running
 from broker.cli.checking import cannot_start
 from broker.cli.learning import learn
@@ -39,7 +39,11 @@ from broker.core.ports import Host, Identity, Instance, Runtime
 from broker.core.router import Router
 from broker.core.status import Here, State, Status
 from broker.model import Listing, Problem, Settings, Spec
+from broker.permissions.redaction import Redactions
+from broker.runtimes.kinds import Kinds
 from broker.runtimes.process import ProcessRuntime
+from broker.runtimes.wasm import WasmRuntime
+from broker.runtimes.wasm_cache import Statistics
 
 _FAILING = (State.OPEN, State.UNRESPONSIVE)
 
@@ -72,6 +76,7 @@ class Report(Struct, kw_only=True):
     brokers: list[Here]
     silent: list[str]  # pids of brokers that do not answer
     leftovers: list[Leftover]
+    wasm_cache: Statistics | None = None  # of compiled modules, after every plugin was started once; None: no WASM
 
 
 class Stopwatch:
@@ -99,10 +104,13 @@ def show(found: Settings, *, as_json: bool) -> int:
     from broker.app import run
 
     kept = Folders.of(os.environ)
-    watch = Stopwatch(ProcessRuntime(kept.logs / "plugins"))
+    processes, cores = ProcessRuntime(kept.logs / "plugins"), list[Router]()
+    runtime = Kinds(processes, guests(processes, Redactions(), None, lambda: cores[0]).makers)
+    watch = Stopwatch(runtime)
     healths: list[Health] = []
 
     async def examine(core: Router) -> int:
+        cores.append(core)
         await learn(core, Terminal(), core.plugins)
         healths.extend(_health(core, spec, watch.took.get(spec.name)) for spec in found.plugins)
         found.problems += core.catalog.problems()
@@ -111,12 +119,18 @@ def show(found: Settings, *, as_json: bool) -> int:
     # Before the plugins are started: what they leave is not a dead broker's, and these two need no time.
     report = _report(found, kept, healths)
     code = run(examine, found, make=lambda found: _router(found, watch, kept))
+    report.wasm_cache = _wasm_cache(runtime, found)
     report.fine = _is_fine(report)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
     else:
         _say(report)
     return code or (0 if report.fine else 1)
+
+
+def _wasm_cache(runtime: Kinds, found: Settings) -> Statistics | None:
+    used = (runtime.of(spec) for spec in found.plugins if spec.enabled and (spec.entry or "").endswith(".wasm"))
+    return next((each.statistics for each in used if isinstance(each, WasmRuntime)), None)
 
 
 def _router(found: Settings, runtime: Runtime, kept: Folders) -> Router:
@@ -183,6 +197,8 @@ def _say(report: Report) -> None:
         _say_health(health)
     if not report.plugins:
         click.echo("  none is configured")
+    if report.wasm_cache is not None:
+        _say_wasm_cache(report.wasm_cache)
     _say_running(report)
     _say_leftovers(report.leftovers)
     if report.problems:
@@ -223,6 +239,12 @@ def _say_health(health: Health) -> None:
         _line(True, health.name, ", ".join(filter(None, facts)))
         if health.withheld:
             _line(None, "", health.withheld)
+
+
+def _say_wasm_cache(found: Statistics) -> None:
+    _heading("compiled WASM modules")
+    said = f"{found.entries} in memory with {found.bytes >> 10} KiB; {found.misses} compiled in"
+    _line(None, f"{said} {found.compile_seconds:.1f} s,", f"{found.disk_hits} found on disk, {found.refused} refused")
 
 
 def _say_running(report: Report) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.cli.screen import plain
 from broker.core.shape import nearest
@@ -40,6 +41,15 @@ class Asked(Struct, frozen=True, kw_only=True):
     how: str = ""  # by what it is enforced, or why it is not
 
 
+class Now(Struct, frozen=True, kw_only=True):
+    """What a plugin shows in one broker that runs."""
+
+    broker: int  # pid
+    client: str
+    commands: Mapping[str, str]  # with their descriptions
+    notes: Mapping[str, str]
+
+
 class Shown(Struct, frozen=True, kw_only=True):
     """One plugin as `broker show --json` prints it."""
 
@@ -57,6 +67,8 @@ class Shown(Struct, frozen=True, kw_only=True):
     missing_program: str = ""  # why it could not be started
     permissions: Sequence[Asked]
     stale: str
+    hooks: Sequence[str] = ()  # at what it is asked about others, in the order of its manifest
+    now: Sequence[Now] = ()
 
 
 class Granted(Struct, frozen=True, kw_only=True):
@@ -79,7 +91,7 @@ def named(name: str, found: Settings) -> Spec:
 
 def show(spec: Spec, gate: Gate, *, as_json: bool) -> int:
     """Print everything about one plugin; the exit code."""
-    shown = of(spec, gate)
+    shown = replace(of(spec, gate), now=_now(spec.name))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2))
     else:
@@ -133,7 +145,22 @@ def of(spec: Spec, gate: Gate) -> Shown:
             *(Asked(permission=each.text, state="refused", why=each.why) for each in verdict.refused),
         ],
         stale=verdict.stale,
+        hooks=[each.on for each in spec.hooks],
     )
+
+
+def _now(name: str) -> list[Now]:
+    """What the plugin shows in every broker of this user that runs and answers."""
+    from broker.cli.brokers import running
+
+    with running(os.environ) as brokers:
+        here = [broker.here for broker in brokers if broker.here is not None]
+        seen = [(each, status) for each in here for status in each.plugins if status.name == name]
+        return [
+            Now(broker=each.pid, client=each.client, commands=status.commands, notes=status.notes)
+            for each, status in seen
+            if status.commands or status.notes
+        ]
 
 
 def say(shown: Shown) -> None:
@@ -166,6 +193,13 @@ def _facts(shown: Shown) -> Iterator[tuple[str, str]]:
         yield "with", f"the variables {', '.join(shown.env)}"
     if shown.program:
         yield "program", f"{shown.program}, sha256 {shown.sha256}"
+    if shown.hooks:
+        yield "hooks", f"{', '.join(shown.hooks)}: it sees what others are called with, and can refuse it"
+    for each in shown.now:
+        for command, about in each.commands.items():
+            yield "offers", f"{command}  {about}".rstrip()
+        for key, text in each.notes.items():
+            yield "shows", f"{key}: {text}"
     if shown.missing_program:
         yield "trouble", shown.missing_program
 

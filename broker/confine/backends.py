@@ -165,7 +165,7 @@ _KINDS = ("read", "write", "net", "sockets", "run", "processes", "tree")
 _BY_BROKER = Grade("yes", "asked of the broker, which answers only what was granted")
 _OURS = {
     "env": Grade("yes", "the environment is made of what was granted"),
-    **dict.fromkeys(("secrets", "ui", "call", "sampling"), _BY_BROKER),
+    **dict.fromkeys(("secrets", "ui", "call", "hooks", "sampling"), _BY_BROKER),
 }
 
 

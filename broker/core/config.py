@@ -26,6 +26,7 @@ from broker.core.manifest import (
     ResultSize,
     Seconds,
     Texts,
+    Timeout,
     Unenforced,
     configured,
     examine,
@@ -38,7 +39,7 @@ from broker.core.workspace import narrow
 from broker.model import Limits, Policy, Problem, Settings, Spec, Surface
 
 _LEAST_FRAME = 64 << 10  # bytes; below it ordinary tool lists would not pass
-_LATER = {".lua": "Lua", ".wasm": "WASM"}  # entries that are valid and that nothing here can run yet
+_WASM_MEMORY, _WASM_TIMEOUT = 64 << 20, 30.0  # bytes of one instance, seconds of one call
 
 
 class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,9 +47,10 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     path: str
     concurrency: Count | None = None
-    isolation: Literal["auto", "inprocess", "process"] = "auto"  # of Lua, once it is here
+    instance: Literal["fresh", "shared"] | None = None  # of WASM
+    isolation: Literal["auto", "inprocess", "process"] = "auto"  # of Lua
     tools: Texts | None = None
-    timeout: Seconds | None = None
+    timeout: Timeout | None = None
     start: Seconds | None = None
     enabled: bool = True
     required: bool = False
@@ -252,19 +254,22 @@ def _plugin(name: str, held: object, path: Path, around: Surroundings) -> tuple[
         cwd=str(folder),
         env=environment(entry.env, around),
         concurrency=entry.concurrency or manifest.concurrency,
+        instance=entry.instance or manifest.instance,
         limits=_limits(entry, manifest),
+        isolation=entry.isolation,
         tools=tool_filters(entry.tools),
         required=entry.required,
         replay=entry.replay,
         max_result=None if entry.max_result is None else int(entry.max_result),
         version=manifest.version,
         description=manifest.description,
-        permissions=manifest.permissions.asked(),
+        permissions=_asked(manifest),
         unconfined=entry.unconfined,
         unenforced=entry.unenforced,
         strict=entry.strict,
         config=_options(manifest, entry.config),
         restart=manifest.restart.policy,
+        hooks=manifest.hooks,
     )
     return spec, manifest
 
@@ -284,9 +289,12 @@ def _check_manifest(name: str, manifest: Manifest, folder: Path) -> None:
     if manifest.name != name:
         what = f"the plugin in {folder} is named `{manifest.name}`."
         raise Wrong(what, fix=f"Call the table [plugins.{manifest.name}].")
-    runtime = _LATER.get(Path(manifest.entry or "").suffix)
-    if runtime is not None:
-        raise Wrong(f"the {runtime} runtime is not in this version yet.", keys=["path"])
+
+
+def _asked(manifest: Manifest) -> dict[str, tuple[str, ...] | bool]:
+    """What it asks for: its table, and to be asked about what others do."""
+    hooks = tuple(dict.fromkeys(hook.on for hook in manifest.hooks))
+    return {**manifest.permissions.asked(), **({"hooks": hooks} if hooks else {})}
 
 
 def _options(manifest: Manifest, given: Mapping[str, object]) -> dict[str, object]:
@@ -297,8 +305,32 @@ def _options(manifest: Manifest, given: Mapping[str, object]) -> dict[str, objec
 
 
 def _limits(entry: Entry, manifest: Manifest) -> Limits:
+    if (manifest.entry or "").endswith(".lua"):
+        return _of_lua(entry, manifest)
+    if entry.timeout == 0:
+        raise Wrong("`timeout` must be a time of more than 0 seconds, and not endless.", keys=["timeout"])
     asked = manifest.limits.over(Limits())
-    return LimitsTable(timeout=entry.timeout, start=entry.start).over(entry.limits.over(asked))
+    if (manifest.entry or "").endswith(".wasm"):
+        asked = _of_wasm(manifest)
+    timeout = None if entry.timeout is None else Seconds(entry.timeout)
+    return LimitsTable(timeout=timeout, start=entry.start).over(entry.limits.over(asked))
+
+
+def _of_lua(entry: Entry, manifest: Manifest) -> Limits:
+    """A script's own work is bounded by its user alone; what it waits for has the time that every call has."""
+    asked = replace(manifest.limits, timeout=None, memory=None).over(Limits())
+    tuned = LimitsTable(start=entry.start).over(replace(entry.limits, timeout=None).over(asked))
+    given = entry.limits.timeout if entry.timeout is None else entry.timeout
+    if given is None:
+        return tuned
+    whole = max(tuned.timeout, 2 * given) if given else tuned.cap
+    return replace(tuned, script=float(given), timeout=whole, cap=max(tuned.cap, whole))
+
+
+def _of_wasm(manifest: Manifest) -> Limits:
+    """What runs in the broker itself has less by default, and gets more time only from its user."""
+    asked = manifest.limits.over(Limits(timeout=_WASM_TIMEOUT, memory=_WASM_MEMORY))
+    return replace(asked, timeout=min(asked.timeout, _WASM_TIMEOUT))
 
 
 def _twice(later: Found, earlier: Found) -> Problem:

@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from broker.core.catalog import Catalog
 from broker.core.deadlines import Deadlines
@@ -22,13 +24,14 @@ from broker.core.pinning import Pinning
 from broker.core.plugins import House, Plugin, changed_kinds
 from broker.core.ports import Caller, Identity, Runtime
 from broker.core.starts import Starts
-from broker.core.status import State, Status
+from broker.core.status import State, Status, Surface
 from broker.errors import BrokerError, NotFound
 from broker.model import KINDS, Kind, Listing, Spec
 
 log = logging.getLogger("broker.generations")
 
 DRAIN = 30.0  # seconds an older generation has for what is in work when its files changed
+_NOTHING = Surface()
 HURRY = 5.0  # seconds it has when a person asked for the change
 
 
@@ -37,6 +40,8 @@ class Neighbours(House, Protocol):
 
     def replaced(self, plugin: Plugin) -> None: ...
     def relisted(self, kinds: set[Kind]) -> None: ...
+    def present(self, plugin: Plugin) -> None: ...
+    def gone(self, name: str) -> None: ...
     @property
     def client(self) -> tuple[Identity, Caller]:
         """Who is here, and opens what is opened without a call."""
@@ -63,6 +68,7 @@ class Generations:
         self._runtime, self._listings, self._catalog, self._house = runtime, listings, catalog, house
         self._alone, self._pinning = alone, pinning or Pinning()
         self._pinning.tell = house.logged
+        self.surface: Callable[[str], Surface] = lambda name: _NOTHING  # what a plugin shows beside its tools
         self._leaving: dict[asyncio.Task[None], Plugin] = {}  # older generations that finish what they have
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -127,9 +133,15 @@ class Generations:
     def statuses(self) -> list[Status]:
         """Every plugin, by name; an older generation of one has a line of its own while it has calls to finish."""
         leaving = [plugin for plugin in self._leaving.values() if plugin.lanes]
-        found = [plugin.status() for plugin in (*self.plugins.values(), *leaving)]
+        found = [self._status(plugin) for plugin in (*self.plugins.values(), *leaving)]
         found += [Status(name=name, state=State.DISABLED) for name in self.disabled]
         return sorted(found, key=lambda status: (status.name, -status.generation))
+
+    def _status(self, plugin: Plugin) -> Status:
+        found, shown = plugin.status(), self.surface(plugin.spec.name)
+        return (
+            replace(found, commands=shown.commands, notes=shown.notes) if plugin.lanes and shown != _NOTHING else found
+        )
 
     def learned(self, plugin: Plugin, listing: Listing, kinds: set[Kind]) -> set[Kind]:
         """Keep what a plugin showed; those of `kinds`, which it changed, that are changed for clients."""
@@ -233,6 +245,7 @@ class Generations:
             before = self._shown()
             self._catalog.put(old.spec, None)
             self._pinning.forget(name)
+            self._house.gone(name)
             self._tell(before)
             self._leave(old, HURRY)
 
@@ -247,6 +260,7 @@ class Generations:
         judged = self._pinning.judge(plugin.spec.name, plugin.listing)
         plugin.shown, plugin.withheld, plugin.pinned = judged.listing, judged.withheld, judged.pinned
         self._catalog.put(plugin.spec, judged.listing, judged.withheld)
+        self._house.present(plugin)
 
     def _generation(self, spec: Spec, known: Listing | None, generation: int = 0) -> Plugin:
         plugin = Plugin(
@@ -295,6 +309,4 @@ def _what_runs(spec: Spec) -> tuple[object, ...]:
 
 
 def _enabled(spec: Spec) -> Spec:
-    from msgspec.structs import replace
-
     return replace(spec, enabled=True)

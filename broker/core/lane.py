@@ -105,6 +105,19 @@ class Lane(Host):
         finally:
             self.turns.end_beside()
 
+    async def hook(self, event: bytes, call: Call, bound: float) -> Reply:
+        """What its instance says to an event within `bound` seconds: beside the line, because others wait for it."""
+        lane = await self.ready(call.identity, call.caller)
+        if lane.instance is None:
+            raise self.plugin.failure or PluginFailed(f"{self.title} ended before it could be asked")
+        lane._used = True
+        lane.turns.begin_beside()
+        try:
+            async with asyncio.timeout(bound):
+                return await lane.instance.hook(event, call)
+        finally:
+            lane.turns.end_beside()
+
     async def ready(self, identity: Identity, opener: Caller) -> Lane:
         """Have an instance, its lists known; the lane it is in. Raises `PluginUnavailable`."""
         if self.instance is None or self.starting is not None:

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from broker.core.shape import Wrong, shaped, unknown_key
 from broker.core.source import Faulty, Toml, read_toml
 from broker.errors import ConfigError
-from broker.model import Limits
+from broker.model import Hook, Limits
 from broker.permissions.environment import complaint_about_env, complaint_about_secrets
 
 API = 1  # the plugin interface this broker speaks
@@ -74,6 +74,14 @@ class Seconds(float):
     @classmethod
     def parse(cls, value: object) -> Seconds:
         return cls(duration(value))
+
+
+class Timeout(Seconds):
+    """A duration of a file that may also be 0: none."""
+
+    @classmethod
+    def parse(cls, value: object) -> Timeout:
+        return cls(0 if _is_number(value) and value == 0 else duration(value))
 
 
 class Bytes(int):
@@ -171,11 +179,6 @@ class Option(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     maximum: int | float | None = None
 
 
-class Hook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    on: Literal["pre_request", "post_response", "on_connect", "on_close"]
-    priority: int = 0  # lower runs first
-
-
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A `plugin.toml`. Exactly one of `entry` and `command` is given; `entry` is relative to the folder."""
 
@@ -187,6 +190,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     entry: str | None = None
     command: Annotated[Texts, Meta(min_length=1)] | None = None
     concurrency: Count | None = None
+    instance: Literal["fresh", "shared"] = "fresh"  # of WASM: one per call, or one for all that keeps what it knows
     permissions: Permissions = Permissions()
     limits: LimitsTable = LimitsTable()
     restart: Restart = Restart()

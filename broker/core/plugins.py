@@ -95,6 +95,14 @@ class Plugin:
         except Moved:
             return await self.lane(call.identity).call(call)
 
+    async def hook(self, event: bytes, call: Call, bound: float) -> Reply:
+        """What it says to an event; any instance will do. Raises `BrokerError`, `TimeoutError`."""
+        lanes = self.lanes
+        try:
+            return await (lanes[0] if lanes else self.lane(call.identity)).hook(event, call, bound)
+        except Moved:
+            return await self.lane(call.identity).hook(event, call, bound)
+
     def outward(self, said: Reply) -> Reply:
         """What it says, with the ids of its tasks as clients know them."""
         return said if self.house.alone is not None else tasks.outward(self.spec.name, said)

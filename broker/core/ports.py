@@ -80,7 +80,6 @@ class Identity(Struct, frozen=True, dict=True):
         """What a plugin may make use of, in one word each."""
         return questions.abilities(self.version or eras.LATEST_LEGACY, self.capabilities)
 
-
     @cached_property
     def unvoiced(self) -> Identity:
         """The same client as a plugin sees it that may not use its model."""
@@ -149,6 +148,13 @@ class Instance(Protocol):
 
     async def call(self, call: Call) -> Reply:
         """Run one call. Raises `PluginFailed`, `RemoteError`, `Unsent`, `Lost`. Cancellation reaches the plugin."""
+        ...
+
+    async def hook(self, event: bytes, call: Call) -> Reply:
+        """What it says to an event, as JSON (see `hooks`); what it asks for meanwhile belongs to `call`.
+
+        Raises `PluginFailed`, `RemoteError`, `NoSuchMethod`.
+        """
         ...
 
     async def probe(self) -> None:

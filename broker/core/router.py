@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
@@ -32,9 +32,12 @@ from broker.core.plugins import Plugin
 from broker.core.ports import Call, Caller, Face, Identity, Nobody, Reply, Runtime
 from broker.core.views import contents_named
 from broker.errors import BadArguments, BrokerError, NotFound, PluginUnavailable, SelfWait
-from broker.model import Era, Kind, Listing, Spec
-from broker.permissions.lack import refusal
+from broker.model import Era, Hook, Kind, Listing, Spec
+from broker.permissions.lack import asks_through_broker, refusal
 from broker.wire.eras import LOG_LEVELS
+
+if TYPE_CHECKING:
+    from broker.core.hooks import Hooks
 
 log = logging.getLogger("broker.router")
 
@@ -65,6 +68,7 @@ class Router:
         self.catalog = Catalog(alone)
         self.alone = alone
         self._runtime, self._audit, self._parking = runtime, audit, Parking()
+        self._hooks: Hooks | None = None  # until a plugin has some
         self.generations = Generations(runtime, listings, self.catalog, self, alone, pinning)
         self.plugins = self.generations.plugins
         self._consent = Consent(ledger, lambda name: self.generations.named(name).spec, self.generations.change)
@@ -80,7 +84,7 @@ class Router:
         """Run a client's request on the plugin it is for, under the plugin's own names.
 
         Returns the result in the era of the caller. Raises `NotFound`, `BadArguments`, `SelfWait`,
-        `PluginFailed`, `TimedOut`, `Overloaded`, or the plugin's own `RemoteError`.
+        `PluginFailed`, `TimedOut`, `Overloaded`, `Denied`, or the plugin's own `RemoteError`.
         """
         began, name = monotonic(), ""
         try:
@@ -89,7 +93,10 @@ class Router:
                 raise SelfWait(f"{' -> '.join((*call.chain, name))}: {name} would wait for itself")
             call.chain = (*call.chain, name)
             call.identity = self.plugins[name].seen(call.identity)
-            reply = await self._run(self.plugins[name], call)
+            if self._hooks is None:
+                reply = await self._run(self.plugins[name], call)
+            else:
+                reply = await self._hooks.around(call, partial(self._run, self.plugins[name], call))
             if call.outward is not None:
                 reply = call.outward(reply)
         except BaseException as error:
@@ -101,10 +108,11 @@ class Router:
         return reply
 
     async def _run(self, plugin: Plugin, call: Call) -> Reply:
-        if call.identity.era is Era.MODERN:
+        if call.identity.era is Era.MODERN and len(call.chain) == 1:  # else a plugin calls, which no one parks
             if self._parking.resumes(call):
                 return await self._parking.resume(call)
-            if (plugin.spec.missing or not plugin.speaks(Era.MODERN)) and self._parking.may_ask(call):
+            asks = plugin.spec.missing or not plugin.speaks(Era.MODERN) or asks_through_broker(plugin.spec)
+            if asks and self._parking.may_ask(call):
                 listing = None if plugin.spec.missing else plugin.listing  # then it is broker that asks
                 info = listing.info if listing is not None else Identity().info
                 return await self._parking.begin(call, partial(self._permitted, plugin), info)
@@ -120,8 +128,15 @@ class Router:
         """A client is here."""
         self._faces[face.key] = face
 
+    def met(self, face: Face, identity: Identity) -> None:
+        """A client said who it is."""
+        if self._hooks is not None:
+            self._hooks.met(face, identity)
+
     def leave(self, face: Face) -> None:
         """A client is gone; its calls are ended by its face."""
+        if self._hooks is not None:
+            self._hooks.left(face, self.client[0])
         self._faces.pop(face.key, None)
         self._levels.pop(face.key, None)
         if self.client[1] is face:
@@ -139,6 +154,11 @@ class Router:
         plugins = [self.plugins[name] for name in sorted(self._unknown)]
         tasks = [(plugin.learn(identity, opener), plugin.failure) for plugin in plugins]
         return [task for task, failure in tasks if failure is None and task is not None and not task.done()]
+
+    @property
+    def attended(self) -> bool:
+        """Whether any client is here."""
+        return bool(self._faces)
 
     @property
     def all_known(self) -> bool:
@@ -208,6 +228,8 @@ class Router:
     async def stop(self, grace: float = 2.0) -> None:
         """End every plugin."""
         self._parking.close()
+        if self._hooks is not None:
+            await self._hooks.finish()
         await self.generations.stop(grace)
         await self._runtime.close(grace)
         if self._audit is not None:
@@ -223,6 +245,23 @@ class Router:
         changed = self.generations.learned(plugin, listing, kinds)
         for face in list(self._faces.values()) if changed else ():
             face.changed(changed, first=first)
+
+    def present(self, plugin: Plugin) -> None:
+        """A generation has its name: its hooks count now, unless it lacks a permission and cannot be asked."""
+        hooks = () if plugin.spec.missing else plugin.spec.hooks
+        if hooks or self._hooks is not None:
+            self._hooked(plugin.spec.name, hooks)
+
+    def gone(self, name: str) -> None:
+        """A plugin was taken away."""
+        if self._hooks is not None:
+            self._hooked(name, ())
+
+    def _hooked(self, name: str, hooks: tuple[Hook, ...]) -> None:
+        from broker.core.hooks import Hooks  # most brokers have none
+
+        held = self._hooks or Hooks(lambda name, event, call, bound: self.plugins[name].hook(event, call, bound))
+        self._hooks = held if held.put(name, hooks) else None
 
     def relisted(self, kinds: set[Kind]) -> None:
         for face in list(self._faces.values()):

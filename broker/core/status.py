@@ -21,6 +21,13 @@ class State(StrEnum):
     DISABLED = "disabled"
 
 
+class Surface(Struct):
+    """What a plugin shows beside its tools, as long as it runs."""
+
+    commands: dict[str, str] = {}  # name -> description
+    notes: dict[str, str] = {}  # key -> a short text
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """One plugin; times in seconds."""
 
@@ -36,6 +43,8 @@ class Status(Struct, frozen=True, kw_only=True):
     failure: str | None = None  # why it last ended or could not start, None once it serves again
     failure_name: str | None = None  # the stable name of that error, as in `broker explain`
     hint: str | None = None
+    commands: dict[str, str] = {}  # it offers, with their descriptions
+    notes: dict[str, str] = {}  # short texts it shows
 
 
 class Here(Struct, frozen=True):

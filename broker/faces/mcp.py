@@ -23,6 +23,7 @@ from broker.core.router import Router
 from broker.errors import (
     BadArguments,
     BrokerError,
+    Denied,
     FrameTooLarge,
     LedgerBroken,
     NoSuchMethod,
@@ -76,7 +77,7 @@ PUSHES = {
 RESOURCE_NOT_FOUND = -32002  # MCP before 2026-07-28; then -32602
 _TOLD_TO_MODEL = (
     *(PluginFailed, TimedOut, Overloaded, FrameTooLarge, NotAnswered),
-    *(PermissionMissing, NotEnforced, LedgerBroken, Withdrawn),
+    *(PermissionMissing, NotEnforced, LedgerBroken, Withdrawn, Denied),
 )
 
 
@@ -282,6 +283,7 @@ class Session:
         if key != self._modern[0]:
             self._modern = key, modern_identity(method, meta)
             self.title = name_of(self._modern[1].info)
+            self._router.met(self, self._modern[1])
         return self._modern[1]
 
     async def _call(self, identity: Identity, method: str, params: eras.Members, meta: eras.Members | None) -> Reply:
@@ -370,6 +372,7 @@ class Session:
         self.identity = Identity(Era.LEGACY, version, Raw(bytes(info)), members(capabilities))
         self.title = name_of(info)
         self._opened, self._initialized = True, False
+        self._router.met(self, self.identity)
         return self._shown.description({"protocolVersion": version}, self.identity, in_meta=False)
 
     def _discover(self, asked: Asked, identity: Identity, params: eras.Members) -> Answer:

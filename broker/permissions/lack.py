@@ -30,6 +30,12 @@ def may_sample(spec: Spec) -> bool:
     return spec.permissions is None or "sampling" in spec.granted
 
 
+def asks_through_broker(spec: Spec) -> bool:
+    """Whether it may put questions to its caller that are no messages of MCP's, itself or by another it calls."""
+    runs_here = (spec.entry or "").endswith((".lua", ".wasm"))
+    return runs_here and any(one == "ui:ask" or one.startswith("call:") for one in spec.granted)
+
+
 def no_sampling(spec: Spec) -> PermissionMissing:
     """What it is told that asks for its client's model all the same."""
     hint = f"If it should, `sampling = true` goes into its permissions; then `broker grant {spec.name} sampling`."

@@ -7,6 +7,7 @@
     run           a program by name, or by path; `*` is any
     ui            toast, ask, status, command, show
     call          another plugin; `*` is any
+    hooks         pre_request, post_response, on_connect, on_close; asked for by a manifest's `[[hooks]]`
     sampling      without a target
 
 Rule 1: pure: no file is looked at. `${workspace}` and its like stay text until `places` fills them in.
@@ -25,9 +26,10 @@ from msgspec import Struct
 
 from broker.permissions.hosts import parse_target
 
-KINDS = ("read", "write", "net", "env", "run", "secrets", "ui", "call", "sampling")
+KINDS = ("read", "write", "net", "env", "run", "secrets", "ui", "call", "hooks", "sampling")
 PATHS = ("read", "write")
 SOCKET = "unix:"
+HOOKS = ("pre_request", "post_response", "on_connect", "on_close")
 UI = ("toast", "ask", "status", "command", "show")
 
 _LONGEST = 4096  # characters of a target: PATH_MAX of Linux
@@ -39,6 +41,7 @@ _SHAPES = {
     ),
     "call": (re.compile(r"[a-z0-9-]{1,32}|\*", re.ASCII), "is not the name of a plugin."),
     "ui": (re.compile("|".join(UI)), f"must be one of {', '.join(UI)}."),
+    "hooks": (re.compile("|".join(HOOKS)), f"must be one of {', '.join(HOOKS)}."),
 }
 _PROGRAM = re.compile(r"[A-Za-z0-9_+.-]{1,255}|\*", re.ASCII)
 
@@ -136,6 +139,7 @@ _EXAMPLES = {
     "secrets": "secrets:api_key",
     "ui": "ui:toast",
     "call": "call:other-plugin",
+    "hooks": "hooks:pre_request",
 }
 
 

@@ -37,7 +37,7 @@ _INSTALL = {
     "bun": "Install Bun (https://bun.sh).",
     "bunx": "Install Bun (https://bun.sh).",
 }
-_NOT_YET = {".lua": "Lua", ".wasm": "WASM"}
+_IN_BROKER = (".lua", ".wasm")  # entries that the broker runs itself: they are their own program
 _RUN_BY_WINDOWS = (".exe", ".com", ".cmd", ".bat")
 _UNKNOWN_NODE: tuple[int, int] = (0, 0)
 _STRIPS_TYPES = (23, 6)
@@ -82,6 +82,11 @@ def argv(
     if not spec.command:
         search.missing("its entry says nothing to run", "Add `command` to its entry.")
     return search.runnable([*search.command(spec.command[0]), *spec.command[1:]])
+
+
+def in_broker(spec: Spec) -> bool:
+    """Whether the broker runs its entry itself: everything it may do it does by asking the broker."""
+    return os.path.splitext(spec.entry or "")[1].lower() in _IN_BROKER
 
 
 def program(spec: Spec, environ: Mapping[str, str]) -> str | None:
@@ -225,8 +230,8 @@ def _quoted(word: str) -> str:
 
 def _entry(entry: str, search: _Search, node_version: NodeVersion) -> list[str]:
     suffix = os.path.splitext(entry)[1].lower()
-    if suffix in _NOT_YET:
-        search.missing(f"the {_NOT_YET[suffix]} runtime is not in this version yet", "Write it in Python or JS.")
+    if suffix in _IN_BROKER:
+        return [entry]
     if suffix == ".py":
         return [_python(entry, search), entry]
     if suffix in (".js", ".mjs", ".cjs"):

@@ -47,6 +47,7 @@ log = logging.getLogger("broker.upstream")
 
 FAIL_GRACE = 0.3  # seconds per step for one that is ended because it does not answer
 EXIT_NEWS = 0.08  # seconds between the end of stdout and the exit code, before callers are told without it
+HOOK = "plugin-broker/hook"  # asked only of those whose manifest lists hooks
 MAX_UNREAD = 16 << 20  # bytes it has not read, from which the next call waits for it, as long as its time allows
 MAX_NOISE = 200  # lines of plain text on stdout that are kept in the log
 MAX_QUESTIONS = 64  # requests of its in work
@@ -193,6 +194,10 @@ class Upstream:
             raise
         except Closed:
             raise await self.death() from None
+
+    async def hook(self, event: bytes, call: Call) -> Reply:
+        """What it answers to the request `HOOK` with the event as params; its questions meanwhile are nobody's."""
+        return self._redaction.raw(Raw(bytes(await self.request(HOOK, eras.members(event)))))
 
     @property
     def heard(self) -> int:

@@ -191,3 +191,12 @@ def test_once_needs_a_broker_that_runs(shell: Shell) -> None:
     code, _, error = shell("grant", "todos", "run", "--once")
     assert code == 1 and "No broker is running" in error
     assert not shell.ledger.exists()
+
+
+def test_a_plugin_with_hooks_must_be_granted_them_and_show_says_what_they_mean(shell: Shell) -> None:
+    shell.manifest.write_text(MANIFEST.replace("[permissions]", '[[hooks]]\non = "pre_request"\n[permissions]'))
+    out = shell("show", "todos")[1]
+    assert "missing" in out and "hooks:pre_request" in out
+    assert "it sees what others are called with, and can refuse it" in out
+    assert shell("grant", "todos", "hooks:pre_request")[0] == 0
+    assert shell.granted() == ["hooks:pre_request"]

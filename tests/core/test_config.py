@@ -239,12 +239,6 @@ def test_a_plugin_must_be_called_what_it_calls_itself(house: House) -> None:
     assert "[plugins.todos]" in said
 
 
-@pytest.mark.parametrize(("entry", "runtime"), [("a.lua", "Lua"), ("a.wasm", "WASM")])
-def test_a_runtime_of_later_is_said_to_be_missing(house: House, entry: str, runtime: str) -> None:
-    said = complaint(house.load(house.plugin("x", entry=entry)))
-    assert f"the {runtime} runtime is not in this version yet" in said
-
-
 @pytest.mark.parametrize(("value", "words"), [("limt = 1", "`limit`"), ('limit = "x"', "of type integer")])
 def test_options_are_checked_against_the_manifest(house: House, value: str, words: str) -> None:
     text = house.plugin("a", '[config.limit]\ntype = "integer"\n') + f"[plugins.a.config]\n{value}\n"

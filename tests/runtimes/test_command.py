@@ -154,10 +154,6 @@ def test_a_program_must_be_executable(tmp_path: Path) -> None:
     assert run(one) == [one.entry]
 
 
-def test_a_runtime_of_later_is_said_to_be_missing(tmp_path: Path) -> None:
-    assert "Lua runtime" in refusal(entry(tmp_path, "a.lua"))
-
-
 def test_node_is_asked_for_its_version_without_raising(tmp_path: Path) -> None:
     node = tmp_path / "node"
     node.write_text("#!/bin/sh\necho v22.18.0\n")

@@ -1,0 +1,168 @@
+"""Arguments against the JSON Schema of a tool, before a guest sees them.
+
+A validator of our own, because the schema comes from the guest: the libraries turn schemas into Python code, fetch what
+`$ref` names, or run patterns that never end. Here a schema is only read.
+
+Rule 1: what is not known here (`pattern`, `format`, `$ref` to elsewhere, ...) is not checked; the guest sees it anyway.
+Rule 2: nothing takes longer than the size of the schema times that of the arguments, and both are bounded.
+Rule 3: what has a `default` in the outermost `properties` and is not given is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import msgspec
+
+from broker.errors import BadArguments
+
+DEPTH = 32  # of a schema; deeper parts are not checked
+STEPS = 200_000  # places of the arguments held against places of the schema; about 50 ms
+
+_encode = msgspec.json.Encoder().encode
+_Table = Mapping[str, Any]
+
+
+def checked(schema: Mapping[str, object], arguments: bytes) -> bytes:
+    """The arguments with the schema's defaults. Raises `BadArguments` that says where they do not agree with it."""
+    try:
+        value = msgspec.json.decode(arguments)
+    except msgspec.MsgspecError as error:
+        raise BadArguments(f"they are no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadArguments("they must be an object")
+    given = cast(dict[str, Any], value)
+    missing = {key: default for key, default in _defaults(schema) if key not in given}
+    given |= missing
+    _Check().value(schema, given, "", 0)
+    return _encode(given) if missing else arguments
+
+
+def _defaults(schema: _Table) -> list[tuple[str, Any]]:
+    found = _table(schema.get("properties"))
+    return [(key, part["default"]) for key, part in found.items() if isinstance(part, dict) and "default" in part]
+
+
+def _table(value: object) -> dict[str, Any]:
+    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return cast(list[Any], value) if isinstance(value, list) else []
+
+
+class _Check:
+    """One comparison, with what it may still cost."""
+
+    def __init__(self) -> None:
+        self._left = STEPS
+
+    def value(self, schema: object, value: Any, at: str, depth: int) -> None:
+        """Raises `BadArguments` if `value`, found at `at`, does not agree."""
+        self._left -= 1
+        if self._left < 0:
+            raise BadArguments("they are too large to be held against the schema")
+        if schema is False:
+            raise BadArguments(f"{at or 'they'} must not be given")
+        rules = _table(schema)
+        if depth > DEPTH or not rules:
+            return
+        _type(rules, value, at)
+        _choice(rules, value, at)
+        _bounds(rules, value, at)
+        if isinstance(value, dict):
+            self._object(rules, cast(dict[str, Any], value), at, depth)
+        if isinstance(value, list):
+            self._array(rules, cast(list[Any], value), at, depth)
+        self._combined(rules, value, at, depth)
+
+    def _object(self, rules: _Table, value: dict[str, Any], at: str, depth: int) -> None:
+        for key in _list(rules.get("required")):
+            if key not in value:
+                raise BadArguments(f"{_under(at, str(key))} is missing")
+        known, others = _table(rules.get("properties")), rules.get("additionalProperties", True)
+        for key, each in value.items():
+            if key not in known and others is False and "patternProperties" not in rules:
+                raise BadArguments(f"{_under(at, key)} is not known; known are {', '.join(known) or 'none'}")
+            self.value(known.get(key, others), each, _under(at, key), depth + 1)
+
+    def _array(self, rules: _Table, value: list[Any], at: str, depth: int) -> None:
+        first = _list(rules.get("prefixItems"))
+        for index, each in enumerate(value):
+            rule = first[index] if index < len(first) else rules.get("items", True)
+            self.value(rule, each, f"{at}[{index}]", depth + 1)
+
+    def _combined(self, rules: _Table, value: Any, at: str, depth: int) -> None:
+        for part in _list(rules.get("allOf")):
+            self.value(part, value, at, depth + 1)
+        for key in ("anyOf", "oneOf"):
+            parts = _list(rules.get(key))
+            matching = sum(self._agrees(part, value, depth) for part in parts)
+            if parts and (not matching or (key == "oneOf" and matching > 1)):
+                raise BadArguments(
+                    f"{at or 'they'} must agree with {'one' if key == 'oneOf' else 'any'} of the schemas"
+                )
+        if "not" in rules and self._agrees(rules["not"], value, depth):
+            raise BadArguments(f"{at or 'they'} must not be that")
+
+    def _agrees(self, schema: object, value: Any, depth: int) -> bool:
+        try:
+            self.value(schema, value, "", depth + 1)
+        except BadArguments:
+            if self._left < 0:
+                raise
+            return False
+        return True
+
+
+def _under(at: str, key: str) -> str:
+    return f"{at}.{key}"[:200] if at else f"`{key[:100]}`"
+
+
+_IS: dict[str, Callable[[Any], bool]] = {
+    "string": lambda value: isinstance(value, str),
+    "boolean": lambda value: isinstance(value, bool),
+    "null": lambda value: value is None,
+    "object": lambda value: isinstance(value, dict),
+    "array": lambda value: isinstance(value, list),
+    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "integer": lambda value: not isinstance(value, bool) and isinstance(value, int | float) and value == value // 1,
+}
+
+
+def _type(rules: _Table, value: Any, at: str) -> None:
+    wanted = rules.get("type")
+    names = [wanted] if isinstance(wanted, str) else _list(wanted)
+    if names and not any(name in _IS and _IS[name](value) for name in names):
+        raise BadArguments(f"{at or 'they'} must be {' or '.join(map(str, names))}")
+
+
+def _choice(rules: _Table, value: Any, at: str) -> None:
+    # In JSON true is not 1, in Python it is.
+    allowed = _list(rules.get("enum"))
+    if "const" in rules:
+        allowed = [rules["const"]]
+    if ("enum" in rules or "const" in rules) and not any(
+        each == value and isinstance(each, bool) == isinstance(value, bool) for each in allowed
+    ):
+        raise BadArguments(f"{at or 'they'} must be one of {_encode(allowed).decode()[:300]}")
+
+
+_BOUNDS: tuple[tuple[str, Callable[[Any], bool], Callable[[Any, Any], bool], str], ...] = (
+    ("minimum", _IS["number"], lambda value, bound: value >= bound, "at least {}"),
+    ("maximum", _IS["number"], lambda value, bound: value <= bound, "at most {}"),
+    ("exclusiveMinimum", _IS["number"], lambda value, bound: value > bound, "more than {}"),
+    ("exclusiveMaximum", _IS["number"], lambda value, bound: value < bound, "less than {}"),
+    ("minLength", _IS["string"], lambda value, bound: len(value) >= bound, "at least {} characters"),
+    ("maxLength", _IS["string"], lambda value, bound: len(value) <= bound, "at most {} characters"),
+    ("minItems", _IS["array"], lambda value, bound: len(value) >= bound, "at least {} items"),
+    ("maxItems", _IS["array"], lambda value, bound: len(value) <= bound, "at most {} items"),
+)
+
+
+def _bounds(rules: _Table, value: Any, at: str) -> None:
+    for name, concerns, holds, words in _BOUNDS:
+        bound = rules.get(name)
+        if bound is not None and _IS["number"](bound) and concerns(value) and not holds(value, bound):
+            raise BadArguments(f"{at or 'they'} must be {words.format(bound)}")

@@ -1,0 +1,179 @@
+-- What a script says to the broker: the table `broker`, and `require`. What it registers is kept here, out of its reach.
+-- Arguments: what boot.lua gives, what json.lua gives, and host(op, json), which gives back ok and json, or a text.
+local boot, json, host = ...
+local _ENV = boot.G
+local E, look, arm = boot.E, boot.look, boot.arm
+local find, format = boot.S.find, boot.S.format
+local type, rawget, next, error, pairs, tostring, select = type, rawget, next, error, pairs, tostring, select
+local encode, decode = json.encode, json.decode
+
+local KEYS = {
+  tools = { name = "string", title = "string", description = "string", input = "table", output = "table",
+    annotations = "table", read_only = "boolean", run = "function" },
+  prompts = { name = "string", title = "string", description = "string", arguments = "table", run = "function" },
+  resources = { uri = "string", name = "string", title = "string", description = "string", mime = "string",
+    read = "function" },
+  commands = { name = "string", title = "string", description = "string", run = "function" },
+}
+local DOES = { tools = "run", prompts = "run", resources = "read", commands = "run" }
+local NAMED = { tools = "name", prompts = "name", resources = "uri", commands = "name" }
+
+local shown, does = {}, {}
+for kind in pairs(KEYS) do
+  shown[kind], does[kind] = {}, {}
+end
+local loading, hooks = true, {}
+
+-- A host that was asked may have lifted the bound of memory, and may have taken long.
+local function ask(op, params)
+  local ok, answer = host(op, params)
+  arm()
+  look()
+  if not ok then error(answer, 3) end
+  return answer
+end
+
+local function register(kind, what)
+  return function(given)
+    if not loading then error("broker." .. what .. " can be called only while the script is loaded", 2) end
+    if type(given) ~= "table" then error("broker." .. what .. " takes one table: broker." .. what .. "{...}", 2) end
+    local kept = {}
+    for key, value in next, given do
+      local wanted = type(key) == "string" and rawget(KEYS[kind], key)
+      if not wanted then error("broker." .. what .. " does not know the key " .. format("%q", tostring(key)), 2) end
+      if type(value) ~= wanted then
+        error("broker." .. what .. ": `" .. key .. "` must be a " .. wanted .. ", not a " .. type(value), 2)
+      end
+      kept[key] = value
+    end
+    local name, run = kept[NAMED[kind]], kept[DOES[kind]]
+    if not name then error("broker." .. what .. " needs `" .. NAMED[kind] .. "`", 2) end
+    if not run then error("broker." .. what .. " needs `" .. DOES[kind] .. "`, a function", 2) end
+    if does[kind][name] then error("there are two of broker." .. what .. " called " .. name, 2) end
+    kept[DOES[kind]] = nil
+    does[kind][name] = run
+    local all = shown[kind]
+    all[#all + 1] = kept
+  end
+end
+
+local broker = {
+  tool = register("tools", "tool"), prompt = register("prompts", "prompt"),
+  resource = register("resources", "resource"), command = register("commands", "command"), json = json,
+}
+
+local EVENTS = { pre_request = true, post_response = true, on_connect = true, on_close = true }
+
+-- One function for each event; when it is asked is said by the manifest's [[hooks]].
+function broker.hook(event, run)
+  if not loading then error("broker.hook can be called only while the script is loaded", 2) end
+  if type(event) ~= "string" or not EVENTS[event] then
+    error("broker.hook takes pre_request, post_response, on_connect or on_close, and a function", 2)
+  end
+  if type(run) ~= "function" then error("bad argument #2 to broker.hook (function expected)", 2) end
+  if hooks[event] then error("there are two hooks for " .. event, 2) end
+  hooks[event] = run
+end
+broker.on = broker.hook
+
+function broker.call(op, params)
+  if type(op) ~= "string" then error("bad argument #1 to broker.call (the name of an operation expected)", 2) end
+  if params ~= nil and type(params) ~= "table" then error("bad argument #2 to broker.call (table expected)", 2) end
+  return decode(ask(op, params == nil and "{}" or encode(params)))
+end
+
+-- the same operations under names that read well
+
+local function operate(op, params)
+  return decode(ask(op, encode(params)))
+end
+
+-- What a script may add to the first arguments of an operation.
+local function with(more, params)
+  if more == nil then return params end
+  if type(more) ~= "table" then error("the last argument must be a table", 3) end
+  for key, value in next, more do
+    if rawget(params, key) == nil then params[key] = value end
+  end
+  return params
+end
+
+function broker.log(message, level) return operate("log", { message = tostring(message), level = level }) end
+function broker.toast(title, message, kind)
+  return operate("toast", { title = title, message = message, kind = kind })
+end
+function broker.status(key, value) return operate("set_status", { key = key, value = value }) end
+function broker.progress(done, total, message)
+  return operate("progress", { progress = done, total = total, message = message })
+end
+function broker.exec(command, more) return operate("exec", with(more, { command = command })) end
+function broker.ask(message, more) return operate("ask", with(more, { message = message })) end
+
+broker.config = { get = function(key) return operate("config.get", { key = key }) end }
+broker.state = {
+  get = function(key) return operate("state.get", { key = key }) end,
+  set = function(key, value) return operate("state.set", { key = key, value = value == nil and json.null or value }) end,
+}
+broker.fs = {
+  read = function(path, more) return operate("fs.read", with(more, { path = path })) end,
+  write = function(path, text, more) return operate("fs.write", with(more, { path = path, text = text })) end,
+}
+broker.http = { fetch = function(url, more) return operate("http.fetch", with(more, { url = url })) end }
+
+E.broker = broker
+
+function E.print(...)
+  local parts = {}
+  for i = 1, select("#", ...) do
+    parts[i] = tostring((select(i, ...)))
+  end
+  ask("print", encode(boot.S.concat(parts, "\t")))
+end
+
+-- modules: other files of the plugin's folder, each run once
+
+local modules, BUSY = {}, {}
+
+function E.require(name)
+  if type(name) ~= "string" or not find(name, "^[%w_%-][%w_%-%.]*$") or find(name, "..", 1, true) then
+    error("require takes a name like `words` or `parts.words`, of a file in the plugin's folder", 2)
+  end
+  local found = modules[name]
+  if found == BUSY then error("module " .. name .. " requires itself", 2) end
+  if found ~= nil then return found end
+  local source = ask("require", encode(name))
+  local run, why = boot.chunk(source, "=" .. name)
+  if not run then error(why, 2) end
+  modules[name] = BUSY
+  local value = run(name)
+  if value == nil then value = true end
+  modules[name] = value
+  return value
+end
+
+local function load(source)
+  local run, why = boot.chunk(source, "=plugin")
+  if not run then error(why, 0) end
+  run()
+  loading = false
+  local found = {}
+  for kind, all in pairs(shown) do
+    found[kind] = #all > 0 and all or nil
+  end
+  return encode(found)
+end
+
+local function invoke(kind, name, arguments)
+  if kind == "hooks" then
+    local run = hooks[name]
+    if not run then return "{}" end
+    local said = run(decode(arguments))
+    return said == nil and "{}" or encode(said)
+  end
+  return encode((does[kind][name](decode(arguments))))
+end
+
+return {
+  load = function(source) return boot.run(load, source) end,
+  invoke = function(kind, name, arguments) return boot.run(invoke, kind, name, arguments) end,
+}

@@ -1,0 +1,113 @@
+"""A script in the broker's own process, on a thread of its own: for plugins that their user named.
+
+Rule 1: the event loop never waits for the thread. What does not end within `GRACE` after its time is left behind with
+        its thread, which cannot be stopped, and its owner is told by `Wedged`.
+Rule 2: a state lives on one thread from its making on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError as Cancelled
+from concurrent.futures import Future
+from typing import TypeVar
+
+from broker.errors import BrokerError
+from broker.runtimes.lua_lane import Lane
+from broker.runtimes.lua_sandbox import Refused, Sandbox
+
+GRACE = 0.25  # seconds from the end of a script's time to its having ended; a hook takes at most 0.1
+
+T = TypeVar("T")
+Ask = Callable[[bytes, bytes], Awaitable[bytes]]  # an operation of the host; raises `BrokerError`, `Refused`
+
+
+class Wedged(Exception):
+    """What runs the script does not come back."""
+
+
+class InProcess:
+    """One state and its thread."""
+
+    pid: int | None = None
+
+    def __init__(self, name: str, memory: int, ask: Ask) -> None:
+        self._lane, self._memory, self._ask = Lane(name), memory, ask
+        self._loop = asyncio.get_running_loop()
+        self._sandbox: Sandbox | None = None
+        self._pending: Future[bytes] | None = None
+
+    async def load(self, source: bytes, seconds: float) -> bytes:
+        """Run the script once; what it registered. Raises `ScriptError`, `Killed`, `Wedged`."""
+
+        def first() -> bytes:
+            self._sandbox = Sandbox(self._host, memory=self._memory)
+            return self._sandbox.load(source, seconds)
+
+        return await self._run(first, seconds)
+
+    async def invoke(self, kind: str, name: str, arguments: bytes, seconds: float) -> bytes:
+        """Call what it registered; `seconds` 0: as long as it takes. Raises `ScriptError`, `Killed`, `Wedged`."""
+        sandbox = self._sandbox
+        assert sandbox is not None
+        words = kind.encode(), name.encode()
+        return await self._run(lambda: sandbox.invoke(*words, arguments, seconds), seconds)
+
+    async def cancel(self, reason: str) -> bool:
+        """End what runs; whether it has ended."""
+        if self._sandbox is not None:
+            self._sandbox.cancel(reason)
+        if self._pending is not None:
+            self._pending.cancel()
+        done, _ = await asyncio.wait([self._lane.submit(_nothing)], timeout=GRACE)
+        return bool(done)
+
+    async def close(self) -> None:
+        """Let go of it; the thread ends after what it does."""
+        if self._sandbox is not None:
+            self._sandbox.cancel("its plugin was stopped")
+        self._sandbox = None
+        self._lane.end()
+
+    async def _run(self, job: Callable[[], bytes], seconds: float) -> bytes:
+        future = self._lane.submit(job)
+        if not seconds:
+            return await future
+        watch = self._loop.call_later(seconds + GRACE, self._look, future)
+        try:
+            return await future
+        finally:
+            watch.cancel()
+
+    def _look(self, future: asyncio.Future[bytes]) -> None:
+        """Give up on what is overdue; what waits for its host is not."""
+        if future.done():
+            return
+        if self._sandbox is None or self._sandbox.overdue > GRACE:
+            future.set_exception(Wedged())
+        else:
+            self._loop.call_later(GRACE / 5, self._look, future)
+
+    def _host(self, op: bytes, params: bytes) -> bytes:
+        """On the thread of the script."""
+        asked = asyncio.run_coroutine_threadsafe(_awaited(self._ask(op, params)), self._loop)
+        self._pending = asked
+        try:
+            if self._sandbox is not None and self._sandbox.cancelled is not None:
+                asked.cancel()
+            return asked.result()
+        except Cancelled:
+            raise Refused("the call was cancelled") from None
+        except BrokerError as error:
+            raise Refused(str(error)) from None
+        finally:
+            self._pending = None
+
+
+async def _awaited(answer: Awaitable[T]) -> T:
+    return await answer
+
+
+def _nothing() -> None:
+    """A thread that gets to do this does nothing else any more."""

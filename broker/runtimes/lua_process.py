@@ -1,0 +1,160 @@
+"""A script in a process of its own, confined to nothing at all: what it may do, it does by asking the broker.
+
+Rule 1: it has until the end of its time and `GRACE` more; then the process is killed. Waiting for its host is not its
+        own time.
+Rule 2: what it says is bounded and checked; a frame that cannot be read ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from broker.confine.tree import Child, describe_exit, spawn
+from broker.errors import BrokerError
+from broker.model import Limits, Spec
+from broker.runtimes import lua_frames as frames
+from broker.runtimes.lua_inprocess import GRACE, Ask, Wedged
+from broker.runtimes.lua_sandbox import Killed, Refused, ScriptError
+from broker.runtimes.plugin_log import PluginLog
+from broker.stream import FdStream
+
+SELF = 128 << 20  # bytes that the interpreter may take beside the script's heap; it takes 15
+PIDS = 8  # it has one
+BOOT = 10.0  # seconds until the interpreter runs; it takes 0.05, and more where everything starts at once
+_WORKER = Path(__file__).with_name("lua_worker.py")
+
+
+async def begin(spec: Spec, memory: int, log: PluginLog, kept: Callable[[], Sequence[str]]) -> Child:
+    """Start a worker, confined unless its user lifted that by name. Raises `NotEnforced`, `OSError`."""
+    import lupa
+
+    folders = [str(_WORKER.parents[2]), str(Path(lupa.__file__).parents[1])]
+    argv = [sys.executable, "-I", "-S", "-B", str(_WORKER), str(memory), *folders]
+    if spec.unconfined:
+        return await spawn(argv, env={}, cwd=None)
+    from broker.runtimes.confined import start
+
+    limits = Limits(memory=memory + SELF, pids=PIDS)
+    bare = replace(spec, granted=(), permissions={}, cwd="/", env={}, version="", entry=None, limits=limits)
+    return await start(
+        bare, argv, {}, None, lambda denied: log.write(f"broker: {denied}\n".encode()), kept=tuple(kept())
+    )
+
+
+class InWorker:
+    """One state in one worker."""
+
+    def __init__(self, child: Child, ask: Ask, log: PluginLog) -> None:
+        self._child, self._ask = child, ask
+        self._loop = asyncio.get_running_loop()
+        self._frames = frames.Frames()
+        self._waiting: asyncio.Future[bytes] | None = None
+        self._asked: asyncio.Task[None] | None = None
+        self._deadline = math.inf
+        self._stream = FdStream(child.stdout, child.stdin)
+        self._stream.start(self._heard, self._gone)
+        self._errors = FdStream(child.stderr, child.stderr)
+        self._errors.start(log.write, _nothing)
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
+
+    async def load(self, source: bytes, seconds: float) -> bytes:
+        """Run the script once; what it registered. Raises `ScriptError`, `Killed`, `Wedged`."""
+        return await self._said(frames.frame(frames.LOAD, source, seconds=seconds), seconds + BOOT)
+
+    async def invoke(self, kind: str, name: str, arguments: bytes, seconds: float) -> bytes:
+        """Call what it registered; `seconds` 0: as long as it takes. Raises `ScriptError`, `Killed`, `Wedged`."""
+        asked = frames.frame(frames.INVOKE, kind.encode(), name.encode(), arguments, seconds=seconds)
+        return await self._said(asked, seconds)
+
+    async def cancel(self, reason: str) -> bool:
+        """End it. It cannot be told: it reads nothing while it works."""
+        await self.close()
+        return True
+
+    async def close(self) -> None:
+        """End the process."""
+        if self._asked is not None:
+            self._asked.cancel()
+        self._stream.close_output()
+        await self._child.end(grace=0)
+        self._stream.close()
+        self._errors.close()
+
+    async def _said(self, asked: bytes, seconds: float) -> bytes:
+        self._waiting = answer = self._loop.create_future()
+        self._deadline = self._loop.time() + (seconds or math.inf)
+        self._stream.send(asked)
+        if not seconds:
+            return await answer
+        watch = self._loop.call_at(self._deadline + GRACE, self._look, answer)
+        try:
+            return await answer
+        finally:
+            watch.cancel()
+
+    def _look(self, answer: asyncio.Future[bytes]) -> None:
+        if answer.done():
+            return
+        late = self._loop.time() - self._deadline
+        if self._asked is None and late >= GRACE:
+            answer.set_exception(Wedged())
+        else:
+            self._loop.call_later(max(GRACE - late, GRACE / 5), self._look, answer)
+
+    def _heard(self, data: bytes) -> None:
+        try:
+            for kind, _, parts in self._frames.feed(data):
+                self._take(kind, parts)
+        except (frames.Torn, ValueError):
+            self._fail(Killed("it wrote what is no answer"))
+
+    def _take(self, kind: bytes, parts: list[bytes]) -> None:
+        if kind == frames.ASK and self._asked is None:
+            op, params = parts
+            self._asked = self._loop.create_task(self._answer(op, params))
+            return
+        (text,) = parts
+        if self._waiting is None or self._waiting.done():
+            raise frames.Torn
+        if kind == frames.RESULT:
+            self._waiting.set_result(text)
+        elif kind == frames.FAILURE:
+            self._fail(ScriptError(text.decode("utf-8", "replace")))
+        elif kind == frames.KILLED:
+            self._fail(Killed(text.decode("utf-8", "replace")))
+        else:
+            raise frames.Torn
+
+    async def _answer(self, op: bytes, params: bytes) -> None:
+        began = self._loop.time()
+        try:
+            said = frames.frame(frames.ANSWER, await self._ask(op, params))
+        except (BrokerError, Refused) as error:
+            said = frames.frame(frames.REFUSAL, str(error).encode("utf-8", "replace"))
+        except Exception as error:  # a bug of ours: its script must not wait for ever
+            said = frames.frame(frames.REFUSAL, f"broker could not do that ({type(error).__name__})".encode())
+        self._deadline += self._loop.time() - began
+        self._asked = None
+        self._stream.send(said)
+
+    def _fail(self, error: Exception) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(error)
+
+    def _gone(self) -> None:
+        code = self._child.code
+        how = "its process ended" if code is None else f"its process ended with {describe_exit(code)}"
+        self._fail(Killed(how))
+
+
+def _nothing() -> None:
+    """Its last words are in the log already."""

@@ -1,0 +1,291 @@
+"""An instance whose MCP side is played by the broker, because what it runs is a guest that speaks no MCP.
+
+Rule 1: one instance serves clients of both eras. It counts as modern, where one lane is enough for everyone, and each
+        result is put into the era of its caller.
+Rule 2: a guest sees arguments only after they agree with its schema; what it throws is a result that says so, and never
+        the end of anything.
+Rule 3: a guest that had to be ended `KILLS` times within `WINDOW` seconds is left alone for as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+from msgspec import Raw, Struct
+
+from broker.core.ports import Call, Reply
+from broker.errors import BadArguments, BrokerError, PluginFailed, PluginUnavailable, RemoteError
+from broker.model import Era, Kind, Listing, Spec
+from broker.runtimes.arguments import checked
+from broker.wire import eras
+
+KILLS, WINDOW = 3, 60.0  # ended so often within so many seconds, it is not called for as many more
+MOST_RESULT = 8 << 20  # bytes of one result; what is written to a client in one message by default
+_NO_SUCH_METHOD, _BAD_PARAMS, _INTERNAL = -32601, -32602, -32603
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Offer(Struct, frozen=True):
+    """One tool, prompt or resource of a guest: how clients see it, and what its arguments must agree with."""
+
+    shown: Raw
+    schema: Mapping[str, object] | None = None
+
+
+class Offers(Struct, frozen=True, kw_only=True):
+    """Everything a guest offers: tools and prompts by name, resources by URI."""
+
+    tools: Mapping[str, Offer] = {}
+    prompts: Mapping[str, Offer] = {}
+    resources: Mapping[str, Offer] = {}
+    instructions: str | None = None
+
+
+class GuestError(Exception):
+    """The guest's own code failed; the text is for its caller, and the guest goes on."""
+
+
+class Ended(Exception):
+    """The guest was ended in the middle of a call; `error` says why."""
+
+    def __init__(self, error: BrokerError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Guest(Protocol):
+    """What runs behind a `Served`."""
+
+    @property
+    def pid(self) -> int | None:
+        """Of its own process, if it has one."""
+        ...
+
+    async def invoke(self, kind: Kind, name: str, arguments: bytes, call: Call) -> bytes:
+        """Run a tool or prompt, or read a resource: JSON of the arguments in, JSON of any value out.
+
+        Cancelled, it returns when the guest works no more. Raises `GuestError`, `Ended`, `BrokerError`.
+        """
+        ...
+
+    async def hook(self, event: bytes) -> bytes:
+        """What it says to an event (see `core.hooks`). Raises as `invoke`."""
+        ...
+
+    async def stop(self, grace: float) -> None: ...
+
+
+class Served:
+    """One running guest as an `Instance`."""
+
+    era = Era.MODERN
+    working = False
+
+    def __init__(self, spec: Spec, offers: Offers, guest: Guest) -> None:
+        self.spec, self._offers, self._guest = spec, offers, guest
+        self._info = Raw(_encode({"name": spec.name, "version": spec.version or "0"}))
+        self._began = time.monotonic()
+        self._kills: deque[float] = deque(maxlen=KILLS)
+        self._verdict: str | None = None
+        self.heard = 0
+
+    @property
+    def pid(self) -> int | None:
+        return self._guest.pid
+
+    @property
+    def uptime(self) -> float:
+        return time.monotonic() - self._began
+
+    async def call(self, call: Call) -> Reply:
+        """Run one call; the result is in the era of its caller."""
+        if self._verdict is not None:
+            raise PluginFailed(f"{self.spec.name} {self._verdict}")
+        answer = _ANSWERS.get(call.method)
+        if answer is None:
+            raise RemoteError(_NO_SUCH_METHOD, f"{self.spec.name} does not answer {call.method}")
+        self._refuse_if_left_alone()
+        result = await answer(self, call)
+        self.heard += 1
+        if len(result) > MOST_RESULT:
+            raise PluginFailed(f"{self.spec.name} answered with more than {MOST_RESULT >> 20} MiB")
+        return eras.modern_result(call.method, result, self._info) if call.identity.era is Era.MODERN else result
+
+    async def hook(self, event: bytes, call: Call) -> Reply:
+        """What the guest says to an event. Raises `PluginFailed`."""
+        self._refuse_if_left_alone()
+        try:
+            return await self._guest.hook(event)
+        except GuestError as error:
+            raise PluginFailed(f"{self.spec.name} failed in its hook: {error}") from None
+        except Ended as ended:
+            self._kills.append(time.monotonic())
+            raise ended.error from None
+
+    async def probe(self) -> None:
+        """It is here: what it does is watched where it runs."""
+        self.heard += 1
+
+    def suspended(self) -> str | None:
+        return None
+
+    async def fail(self, reason: str) -> None:
+        self._verdict = f"{reason}, and was ended"
+        await self._guest.stop(0)
+
+    async def lists(self, kinds: set[Kind] | None = None) -> Listing:
+        """What it offered when it was loaded; nothing is asked for anew."""
+        offers = self._offers
+        offered = {"tools": offers.tools, "prompts": offers.prompts, "resources": offers.resources}
+        return Listing(
+            versions={Era.MODERN: eras.LATEST_MODERN, Era.LEGACY: None},
+            info=self._info,
+            capabilities={kind: Raw(b"{}") for kind, found in offered.items() if found},
+            instructions=offers.instructions,
+            tools=[each.shown for each in offers.tools.values()],
+            prompts=[each.shown for each in offers.prompts.values()],
+            resources=[each.shown for each in offers.resources.values()],
+        )
+
+    async def watch(self, uri: str) -> None:
+        """No guest tells of changes of its resources."""
+
+    async def unwatch(self, uri: str) -> None:
+        """Nothing was watched."""
+
+    def level(self, level: str) -> None:
+        """What it logs is filtered by the host it calls."""
+
+    def tell(self, method: str, params: Reply) -> None:
+        """A guest hears no notifications."""
+
+    async def stop(self, grace: float) -> None:
+        await self._guest.stop(grace)
+
+    # the methods of MCP
+
+    async def tool(self, call: Call) -> bytes:
+        name, arguments = _text(call, "name"), call.params.get("arguments", Raw(b"{}"))
+        offer = self._found(self._offers.tools, name, "tool")
+        try:
+            given = checked(offer.schema, bytes(arguments)) if offer.schema is not None else bytes(arguments)
+            return tool_result(await self._invoke("tools", name, given, call))
+        except BadArguments as error:  # MCP 2025-11-25: a result, so that the model can correct itself
+            return failed_tool(f"The arguments do not agree with the schema of {name}: {error}")
+        except GuestError as error:
+            return failed_tool(str(error))
+
+    async def prompt(self, call: Call) -> bytes:
+        name, arguments = _text(call, "name"), call.params.get("arguments", Raw(b"{}"))
+        offer = self._found(self._offers.prompts, name, "prompt")
+        given = checked(offer.schema, bytes(arguments)) if offer.schema is not None else bytes(arguments)
+        try:
+            return prompt_result(await self._invoke("prompts", name, given, call))
+        except GuestError as error:
+            raise RemoteError(_INTERNAL, str(error)) from None
+
+    async def resource(self, call: Call) -> bytes:
+        uri = _text(call, "uri")
+        offer = self._found(self._offers.resources, uri, "resource")
+        try:
+            value = await self._invoke("resources", uri, _encode({"uri": uri}), call)
+        except GuestError as error:
+            raise RemoteError(_INTERNAL, str(error)) from None
+        return resource_result(value, uri, eras.members(offer.shown).get("mimeType"))
+
+    async def _invoke(self, kind: Kind, name: str, arguments: bytes, call: Call) -> bytes:
+        try:
+            return await self._guest.invoke(kind, name, arguments, call)
+        except Ended as ended:
+            self._kills.append(time.monotonic())
+            raise ended.error from None
+        except asyncio.CancelledError:
+            if call.late:
+                self._kills.append(time.monotonic())
+            raise
+
+    def _found(self, offers: Mapping[str, Offer], name: str, what: str) -> Offer:
+        if name not in offers:
+            raise RemoteError(_BAD_PARAMS, f"{self.spec.name} has no {what} {name}")
+        return offers[name]
+
+    def _refuse_if_left_alone(self) -> None:
+        if len(self._kills) < KILLS or self._kills[-1] - self._kills[0] > WINDOW:
+            return
+        left = self._kills[-1] + WINDOW - time.monotonic()
+        if left > 0:
+            raise PluginUnavailable(
+                f"{self.spec.name} had to be ended {KILLS} times within a minute and is not called for {left:.0f} s",
+                hint=f"`broker log {self.spec.name}` says why; `broker restart {self.spec.name}` tries again now.",
+                facts={"plugin": self.spec.name, "retryInMs": int(1000 * left)},
+            )
+        self._kills.clear()
+
+
+_ANSWERS = {"tools/call": Served.tool, "prompts/get": Served.prompt, "resources/read": Served.resource}
+
+
+def tool_result(value: bytes) -> bytes:
+    """A guest's value as the result of a tool. One that is a whole result already stays as it is."""
+    match _first(value):
+        case "{":
+            members = eras.members(value)
+            if "content" in members and bytes(members["content"])[:1] == b"[":
+                return value
+            return _encode({"content": [_words(value.decode())], "structuredContent": Raw(value)})
+        case '"':
+            return _encode({"content": [_words(msgspec.json.decode(value, type=str))]})
+        case "n":
+            return b'{"content":[]}'
+        case _:
+            return _encode({"content": [_words(value.decode())]})
+
+
+def failed_tool(text: str) -> bytes:
+    """The result of a tool that failed."""
+    return _encode({"content": [_words(text)], "isError": True})
+
+
+def prompt_result(value: bytes) -> bytes:
+    """A guest's value as a prompt: a text is one message of the user's."""
+    if _first(value) == "{" and "messages" in eras.members(value):
+        return value
+    return _encode({"messages": [{"role": "user", "content": _words(_plain(value))}]})
+
+
+def resource_result(value: bytes, uri: str, mime: Raw | None) -> bytes:
+    """A guest's value as the contents of the resource `uri`."""
+    if _first(value) == "{" and "contents" in eras.members(value):
+        return value
+    typed = {} if mime is None else {"mimeType": mime}
+    return _encode({"contents": [{"uri": uri, **typed, "text": _plain(value)}]})
+
+
+def _words(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+def _plain(value: bytes) -> str:
+    return msgspec.json.decode(value, type=str) if _first(value) == '"' else value.decode()
+
+
+def _first(value: bytes) -> str:
+    """The first character of a JSON text. Raises `GuestError` if it is none."""
+    try:
+        msgspec.json.decode(value, type=Raw)
+    except msgspec.MsgspecError as error:
+        raise GuestError(f"It answered with what is no JSON: {error}") from None
+    return value.lstrip()[:1].decode()
+
+
+def _text(call: Call, member: str) -> str:
+    try:
+        return msgspec.json.decode(call.params.get(member, Raw(b"null")), type=str)
+    except msgspec.MsgspecError:
+        raise RemoteError(_BAD_PARAMS, f"{call.method} needs `{member}`, a text") from None

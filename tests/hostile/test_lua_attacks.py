@@ -1,0 +1,132 @@
+"""Every script of `lua_attacks` against each place where scripts run, while another plugin is called."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from broker.core.ports import Call, Identity
+from broker.errors import BrokerError, HostFailed
+from broker.model import Limits, Spec
+from broker.runtimes.lua_guest import LuaGuest, Place
+from broker.runtimes.plugin_log import PluginLog
+from broker.runtimes.served import Ended, GuestError
+from tests.hostile.lua_attacks import ATTACKS
+from tests.pretend import PretendFace
+
+DEADLINE = 0.1 + 0.25  # seconds: the time of a script and the grace
+SLOW = 8  # the factor by which a machine that does other things, too, is slower; what hangs takes for ever
+
+CALLER = Call(PretendFace(), Identity(), "tools/call", {})
+
+
+async def operations(spec: Spec, op: str, params: bytes, call: Call | None) -> bytes:
+    if op == "large":
+        return json.dumps("x" * 200_000).encode()
+    if op == "raises":
+        raise ValueError("/a/path of ours")
+    if op == "echo":
+        return params
+    raise HostFailed(f"there is no operation {op}")
+
+
+def guest(folder: Path, name: str, script: str, place: Place) -> LuaGuest:
+    folder.mkdir(exist_ok=True)
+    entry = folder / f"{name}.lua"
+    entry.write_text(script)
+    spec = Spec(name=name, source="t", entry=str(entry), limits=Limits(), unconfined=True, cwd=str(folder))
+    return LuaGuest(spec, place, PluginLog(None), operations)
+
+
+@pytest.fixture
+async def bystander(tmp_path: Path) -> AsyncIterator[LuaGuest]:
+    one = guest(tmp_path / "other", "bystander", "broker.tool{name='t', run=function() return 1 end}", "inprocess")
+    await one.begin()
+    yield one
+    await one.stop(0)
+
+
+def surroundings(folder: Path) -> None:
+    """What a script may want to load."""
+    folder.mkdir()
+    (folder / "words.lua").write_text("return {}")
+    (folder / "compiled.lua").write_bytes(b"\x1bLua\x54\x00\x19\x93\r\n\x1a\n")
+    (folder.parent / "secret.lua").write_text("return 'ESCAPED'")
+    os.symlink(folder.parent / "secret.lua", folder / "linked.lua")
+    os.mkfifo(folder / "pipe.lua")
+    (folder / "folder.lua").mkdir()
+
+
+@pytest.mark.parametrize("place", ["inprocess", "process"])
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_an_attack_is_over_in_time_and_others_are_served(
+    name: str, place: Place, tmp_path: Path, bystander: LuaGuest
+) -> None:
+    surroundings(tmp_path / "evil")
+    script = (
+        f"broker.tool{{name='attack', run=function() {ATTACKS[name]} end}}"
+        "\nbroker.tool{name='fine', run=function() return 'fine' end}"
+    )
+    evil = guest(tmp_path / "evil", "evil", script, place)
+    await evil.begin()
+    try:
+        began = time.monotonic()
+        attack = asyncio.ensure_future(outcome(evil, "attack"))
+        while not attack.done():
+            assert await bystander.invoke("tools", "t", b"{}", CALLER) == b"1"
+            await asyncio.wait([attack], timeout=0.005)
+        assert time.monotonic() - began < DEADLINE * SLOW
+        assert "ESCAPED" not in await attack
+        assert await outcome(evil, "fine") == '"fine"'  # in a new state, where the old one was ended
+    finally:
+        await evil.stop(0)
+
+
+async def outcome(evil: LuaGuest, tool: str) -> str:
+    """What its caller learns."""
+    try:
+        return (await asyncio.wait_for(evil.invoke("tools", tool, b"{}", CALLER), 10)).decode()
+    except (GuestError, Ended, BrokerError) as error:
+        return str(error)
+
+
+def test_there_are_enough_attacks() -> None:
+    assert len(ATTACKS) >= 150
+
+
+LOADING = {
+    "loops": "while true do end",
+    "no Lua": "this is no Lua",
+    "deep": "return " + "(" * 250_000 + "1" + ")" * 250_000,
+    "long": "return " + "..".join(["'x'"] * 100_000),
+    "many locals": "".join(f"local a{n} = {n}\n" for n in range(300)),
+    "many constants": "return {" + ",".join(f"'{n}'" for n in range(60_000)) + "}, while",
+    "throws": "error('no')",
+    "throws a table": "error({})",
+    "yields": "coroutine.yield()",
+    "two tools of a name": "for _ = 1, 2 do broker.tool{name='t', run=print} end",
+    "no name": "broker.tool{run=print}",
+    "no function": "broker.tool{name='t'}",
+    "unknown key": "broker.tool{name='t', run=print, x=1}",
+    "unknown type": "broker.tool{name='t', run=print, input={a='strin'}}",
+    "too many": "for i = 1, 2000 do broker.tool{name='t' .. i, run=print} end",
+    "control characters": "broker.tool{name='a\\nb', run=print}",
+    "itself": "require('evil')",
+}
+
+
+@pytest.mark.parametrize("place", ["inprocess", "process"])
+@pytest.mark.parametrize("name", LOADING)
+async def test_a_script_that_cannot_be_loaded_is_refused_in_time(name: str, place: Place, tmp_path: Path) -> None:
+    evil = guest(tmp_path / "evil", "evil", LOADING[name], place)
+    try:
+        with pytest.raises(BrokerError, match="evil"):
+            await asyncio.wait_for(evil.begin(), 20)
+    finally:
+        await evil.stop(0)
