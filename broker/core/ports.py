@@ -80,7 +80,6 @@ class Identity(Struct, frozen=True, dict=True):
         """What a plugin may make use of, in one word each."""
         return questions.abilities(self.version or eras.LATEST_LEGACY, self.capabilities)
 
-
     @cached_property
     def unvoiced(self) -> Identity:
         """The same client as a plugin sees it that may not use its model."""
