@@ -16,7 +16,7 @@ MOST_TEXT = 256 << 10  # bytes that are read of a file; the finder of a large pa
 _TAKES_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 _NODE_TAKES_VALUE = ("-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions")
 _OTHERS = ("bun", "deno", "dotnet", "java", "lua", "perl", "php", "ruby")
-_TSX = "Update Node.js to 22.18 or later and run the file with `node`, which needs no other process."
+_TSX = 'Update Node.js to 22.18 or later, which needs no tsx, or let it start programs: `run = ["node"]` and a grant.'
 
 
 def python(words: Sequence[str], trail: Trail, cwd: str | None) -> None:
@@ -51,7 +51,7 @@ def node(words: Sequence[str], trail: Trail, cwd: str | None, run: Sequence[str]
     if told is None or told.startswith("-"):
         return
     path = _script(told, trail, cwd)
-    if run is not None and not run and _is_tsx(path):
+    if run is not None and not run and any(map(_is_tsx, (path, *words[1:-1]))):
         raise unrunnable(path, "tsx starts a compiler, and the plugin may start nothing", _TSX)
     _packages(path, trail)
 
