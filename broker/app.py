@@ -20,7 +20,7 @@ from broker.core.listings import Listings
 from broker.core.pinning import Pinning
 from broker.core.router import Router
 from broker.errors import ConfigError
-from broker.model import Settings
+from broker.model import Settings, Spec
 from broker.permissions import DATA
 from broker.permissions.redaction import Redactions
 from broker.runtimes.guests import Guests
@@ -210,7 +210,17 @@ def _kept(core: Router, found: Settings, sources: Sequence[Path]) -> tuple[str, 
 
     specs = [*found.plugins, *(plugin.spec for plugin in core.plugins.values())]
     named = [*sources, *(Path(spec.source) for spec in specs)]
-    return watched(named, Settings(plugins=specs, named=found.named)).everything
+    programs = [path for spec in specs for path in _program_of(spec)]
+    return (*watched(named, Settings(plugins=specs, named=found.named)).everything, *programs)
+
+
+def _program_of(spec: Spec) -> tuple[str, ...]:
+    """What it is started with, if that is named by a path, and the virtual environment it lies in."""
+    if not spec.command or os.path.basename(spec.command[0]) == spec.command[0]:
+        return ()
+    path = os.path.abspath(os.path.join(spec.cwd or "", spec.command[0]))
+    around = os.path.dirname(os.path.dirname(path))
+    return (path, around) if os.path.isfile(os.path.join(around, "pyvenv.cfg")) else (path,)
 
 
 def run_mcp(options: Options) -> int:

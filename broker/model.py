@@ -75,6 +75,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     # What the ledger says to `permissions`, each as `kind:target` with its places filled in. Without a table: nothing.
     granted: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()  # asked for, and not granted
+    refused: tuple[str, ...] = ()  # those of `missing` that nobody can grant
     stale: str = ""  # why an earlier grant no longer counts, as a sentence; empty: none, or it counts
     unconfined: bool = False  # its user lets it run without enforcement, by name
     unenforced: tuple[str, ...] = ()  # kinds whose lack of enforcement its user accepts ("memory", "net"…)

@@ -14,7 +14,6 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import click
 import msgspec
 
 from broker.cli.arguments import array
+from broker.cli.importing import exchanged
 from broker.cli.screen import plain, say_problems
 from broker.clients import tomltext
 from broker.clients.bundle import (
@@ -38,7 +38,7 @@ from broker.clients.bundle import (
     value,
 )
 from broker.clients.known import Entry
-from broker.clients.rewrite import Original, original, replace
+from broker.clients.rewrite import Original, original
 from broker.clients.unpack import unpacked
 from broker.core.mcpservers import slug
 from broker.core.shape import Wrong, table
@@ -191,7 +191,7 @@ def _keep(name: str, folder: Path, place: Path, old: Original, found: Installed)
     except OSError as error:
         raise ConfigError(f"{place} cannot be written: {error.strerror}", hint="Check its rights.") from None
     try:
-        replace(old, new.encode(), now=datetime.now().astimezone())
+        exchanged(old, new)
     except ConfigError:
         shutil.rmtree(place, ignore_errors=True)
         raise

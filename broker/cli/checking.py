@@ -69,7 +69,8 @@ def _say_missing(found: Settings) -> None:
     for spec in found.plugins:
         if spec.missing:
             click.echo(plain(f"{lack(spec)}."))
-            click.secho(f"  fix: broker grant {spec.name}", fg="green")
+            if spec.missing != spec.refused:  # what is refused is among the problems, with its remedy
+                click.secho(f"  fix: broker grant {spec.name}", fg="green")
 
 
 def _manifest(path: Path) -> Settings:

@@ -87,10 +87,11 @@ def learn_(name: str, words: tuple[str, ...], write: bool, seconds: float, **sou
 
     Exit code: 0 it was refused nothing, 1 it was refused something or did not run, 2 the command was wrong.
     """
+    from broker.app import Options, gate
     from broker.cli.watched import Wanted, perform, split
 
-    _, gate = _found(name, sources)
-    return perform(Wanted(name, split(words), seconds, write), configuration(sources), gate)
+    wanted = Wanted(name, split(words), seconds, write)
+    return perform(wanted, configuration(sources), gate(Options(**sources)))
 
 
 def _found(name: str, sources: dict[str, Any]) -> tuple[Spec, Gate]:

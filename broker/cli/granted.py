@@ -85,7 +85,8 @@ def named(name: str, found: Settings) -> Spec:
     if name not in known:
         near = nearest(name, known)
         more = f"; did you mean {near}?" if near else f"; there are {', '.join(sorted(known)) or 'none'}"
-        raise NotFound(f"no plugin is called {name}{more}", hint="Run `broker list` to see them.")
+        hint = "Run `broker list` to see them. One of another file needs that: --mcp-config FILE or --config FILE."
+        raise NotFound(f"no plugin is called {name}{more}", hint=hint)
     return known[name]
 
 
@@ -209,6 +210,7 @@ def _say_permissions(shown: Shown) -> None:
         return
     if not shown.confined and not shown.permissions:
         click.echo("  It asks for nothing and runs unconfined: it may do whatever you may.")
+        click.echo(f"  `broker learn {shown.name}` finds out what it needs, so that it can be held to that.")
         return
     click.echo("  asks for" if shown.permissions else "  asks for nothing, and may do nothing beside answering")
     for each in shown.permissions:

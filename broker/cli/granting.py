@@ -71,7 +71,7 @@ def _check(spec: Spec) -> None:
         raise ConfigError(f"{spec.name} is disabled", hint=f"`broker enable {spec.name}` takes it back.")
     if spec.permissions is None:
         what = f"{spec.name} asks for nothing: it is a plain server without a table of permissions, and runs unconfined"
-        raise BadArguments(what, hint=f"Add [servers.{spec.name}.permissions] to its entry in {spec.source}.")
+        raise BadArguments(what, hint=f"`broker learn {spec.name}` proposes one for its entry in {spec.source}.")
 
 
 def _approval(spec: Spec, gate: Gate) -> Approval:

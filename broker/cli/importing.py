@@ -72,7 +72,7 @@ def _perform(sources: Sequence[Source], path: Path, *, write: bool, as_json: boo
     if wanted:
         text = _imported(old.data, plan.added)
         _check(path, text, plan.added)
-        backup = replace(old, text.encode(), now=datetime.now().astimezone())
+        backup = exchanged(old, text)
     if as_json:
         _print_json(plan, written=wanted, backup=backup)
     else:
@@ -151,6 +151,11 @@ def _check(path: Path, text: str, rows: Sequence[Row]) -> None:
     missing = {row.name for row in rows} - {spec.name for spec in found.plugins}
     if missing:
         raise ConfigError(f"nothing was written: {', '.join(sorted(missing))} could not be read back")
+
+
+def exchanged(old: Original, text: str) -> Path | None:
+    """Put `text` in the place of a file; the path of the copy of the old one. Raises `ConfigError`."""
+    return replace(old, text.encode(), now=datetime.now().astimezone())
 
 
 def _agreed(path: Path) -> bool:

@@ -56,6 +56,7 @@ class Row(Struct, frozen=True, kw_only=True):
     confined: bool
     granted: Sequence[str] = ()  # of what it asks for, its places filled in
     missing: Sequence[str] = ()
+    refused: Sequence[str] = ()  # those of `missing` that nobody can grant
     stale: str = ""  # why an earlier grant does not count
     source: str
     running: Sequence[Running] = ()
@@ -116,6 +117,7 @@ def _row(core: Router, spec: Spec, started: Sequence[str], seen: Seen) -> Row:
         confined=spec.permissions is not None and not spec.unconfined,
         granted=spec.granted,
         missing=spec.missing,
+        refused=spec.refused,
         stale=spec.stale,
         source=spec.source,
         running=seen.get(spec.name, ()),
@@ -151,9 +153,9 @@ def _say_rows(rows: list[Row], problems: list[Problem]) -> None:
             f"Nothing is configured. Name servers in {default_config_file(os.environ)}, or give --mcp-config FILE."
         )
     for row in rows:
-        if row.missing:
+        if wanted := [each for each in row.missing if each not in row.refused]:
             why = f" ({row.stale})" if row.stale else ""
-            click.echo(plain(f"\n{row.name} asks for {', '.join(row.missing)}, which is not granted{why}."))
+            click.echo(plain(f"\n{row.name} asks for {', '.join(wanted)}, which is not granted{why}."))
             click.secho(f"  fix: broker grant {row.name}", fg="green")
         if said := withheld_line(row.name, None if row.quarantined else row.withheld):
             click.secho(f"\n{said}", fg="yellow")

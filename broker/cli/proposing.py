@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 
 import click
+import msgspec
 from msgspec import Struct
 
+from broker.cli.importing import exchanged
 from broker.cli.screen import plain
 from broker.clients.permissiontext import with_permissions
-from broker.clients.rewrite import original, replace
+from broker.clients.rewrite import original
 from broker.core.source import MAX_TOML, Faulty
 from broker.errors import ConfigError
 from broker.model import Spec
@@ -116,7 +117,7 @@ def write(found: Found) -> None:
         raise ConfigError(f"{faulty.problem.where}: {faulty.problem.what}", hint=faulty.problem.fix) from None
     except ValueError as error:
         raise ConfigError(f"nothing was written: {error}", hint="Put the lines above there yourself.") from None
-    backup = replace(old, text.encode(), now=datetime.now().astimezone())
+    backup = exchanged(old, text)
     kept = f"; what it was is in {backup.name}" if backup else ""
     click.secho(plain(f"Written to {path}{kept}."), fg="green")
     click.echo(f"Run `broker learn {found.spec.name}` again: what it is refused next shows only now.")
@@ -126,9 +127,14 @@ def _say_table(found: Found) -> None:
     if not found.new:
         return
     click.echo(plain(f"\nThis would allow it, in {_place(found)}:\n"))
-    click.secho("[permissions]" if found.spec.version else f"[servers.{found.spec.name}.permissions]", bold=True)
-    for kind, targets in found.table().items():
-        click.echo(plain(f"{kind} = {_toml(targets)}"))
+    if not found.spec.version and not found.spec.source.endswith(".toml"):
+        click.echo(
+            plain(f'"permissions": {msgspec.json.format(msgspec.json.encode(found.table()), indent=2).decode()}')
+        )
+    else:
+        click.secho("[permissions]" if found.spec.version else f"[servers.{found.spec.name}.permissions]", bold=True)
+        for kind, targets in found.table().items():
+            click.echo(plain(f"{kind} = {_toml(targets)}"))
     if found.own:
         click.echo("\n`--write` writes it there, and that is the grant.")
     click.echo("It may want more once it is let do this.")

@@ -63,7 +63,9 @@ def perform(wanted: Wanted, settings: Settings, gate: Gate) -> int:
     if not spec.enabled:
         raise ConfigError(f"{spec.name} is disabled", hint=f"`broker enable {spec.name}` takes it back.")
     limits = replace(spec.limits, start=max(spec.limits.start, START))
-    held = replace(spec, permissions=spec.permissions or {}, missing=(), unconfined=False, strict=False, limits=limits)
+    held = replace(
+        spec, permissions=spec.permissions or {}, missing=(), refused=(), unconfined=False, strict=False, limits=limits
+    )
     witness = Witness()
     click.echo(plain(f"{spec.name}, with {', '.join(spec.granted) or 'nothing granted'}:"))
     with tempfile.TemporaryDirectory(prefix="broker-learn-") as folder:
@@ -114,6 +116,8 @@ async def _drive(core: Router, spec: Spec, wanted: Wanted) -> int:
         failure = core.plugins[spec.name].failure
         if failure is not None:
             click.secho(plain(f"  it did not start: {failure}"), fg="red")
+            if failure.hint != type(failure).hint:  # the usual one speaks of logs, which are not kept here
+                click.secho(plain(f"  fix: {failure.hint}"), fg="green")
             return 1
         click.echo(f"  it started, and has {len(list(core.catalog.entries('tools')))} tools")
         for words in wanted.calls:

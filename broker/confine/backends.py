@@ -314,7 +314,8 @@ def _unkept(found: Abilities, wall: Confinement) -> Grade:
     open_to_it = apart(wall.write, wall.roots, wall.kept)[0] if grade.grade == "yes" else ()
     if not open_to_it:
         return grade
-    return Grade("partly", f"Landlock: what others run in its folders is not kept from it ({', '.join(open_to_it)})")
+    listed = ", ".join(open_to_it[:3]) + (" and others" if open_to_it[3:] else "")
+    return Grade("partly", f"Landlock: what others run in its folders is not kept from it ({listed})")
 
 
 def _no_hosts(private: bool) -> Grade:

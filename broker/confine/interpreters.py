@@ -6,15 +6,17 @@ import ast
 import itertools
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from broker.confine.trail import Trail, unrunnable
 
+MOST_TEXT = 256 << 10  # bytes that are read of a file; the finder of a large package has some 20 KiB
 _TAKES_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 _NODE_TAKES_VALUE = ("-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions")
 _OTHERS = ("bun", "deno", "dotnet", "java", "lua", "perl", "php", "ruby")
-_TSX = "Update Node.js to 22.18 or later and run the file with `node`, which needs no other process."
+_TSX = 'Update Node.js to 22.18 or later, which needs no tsx, or let it start programs: `run = ["node"]` and a grant.'
 
 
 def python(words: Sequence[str], trail: Trail, cwd: str | None) -> None:
@@ -49,7 +51,7 @@ def node(words: Sequence[str], trail: Trail, cwd: str | None, run: Sequence[str]
     if told is None or told.startswith("-"):
         return
     path = _script(told, trail, cwd)
-    if run is not None and not run and _is_tsx(path):
+    if run is not None and not run and any(map(_is_tsx, (path, *words[1:-1]))):
         raise unrunnable(path, "tsx starts a compiler, and the plugin may start nothing", _TSX)
     _packages(path, trail)
 
@@ -101,24 +103,23 @@ def _installation(prefix: str, trail: Trail) -> None:
 
 
 def _pyvenv(prefix: str) -> dict[str, str] | None:
-    try:
-        lines = Path(prefix, "pyvenv.cfg").read_text("utf-8", "replace").splitlines()
-    except OSError:
+    path = Path(prefix, "pyvenv.cfg")
+    if not os.path.lexists(path):
         return None
-    pairs = (line.partition("=") for line in lines)
+    pairs = (line.partition("=") for line in text_of(path).splitlines())
     return {key.strip().lower(): value.strip() for key, _, value in pairs}
 
 
 def _path_files(packages: Path, trail: Trail) -> None:
     """Folders that packages installed "editable" lie in, as `.pth` files and finders name them."""
     for file in sorted(packages.glob("*.pth")):
-        for line in _text(file).splitlines():
+        for line in text_of(file).splitlines():
             if line.startswith(("import ", "import\t")):
                 continue
             if line.strip().startswith("/"):
                 trail.see_folder(line.strip(), str(file))
     for file in sorted(packages.glob("__editable__*.py")):
-        for folder in _mapped(_text(file)):
+        for folder in _mapped(text_of(file)):
             trail.see_folder(folder, str(file))
 
 
@@ -127,7 +128,7 @@ def _mapped(code: str) -> Iterator[str]:
     found = re.search(r"^MAPPING[^=\n]*=\s*(\{.*?\})", code, re.MULTILINE | re.DOTALL)
     try:
         mapping: dict[object, object] = ast.literal_eval(found[1]) if found else {}
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last is how the parser says: too deep
         return
     for value in mapping.values():
         if isinstance(value, str) and value.startswith("/"):
@@ -206,8 +207,12 @@ def _hops(path: str) -> list[str]:
     return found
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """A short file's text; empty for what is none. A pipe would be waited for, and a device read for ever."""
     try:
-        return path.read_text("utf-8", "replace")
+        if not stat.S_ISREG(path.stat().st_mode):
+            return ""
+        with path.open("rb") as file:
+            return file.read(MOST_TEXT).decode("utf-8", "replace")
     except OSError:
         return ""

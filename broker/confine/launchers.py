@@ -15,6 +15,7 @@ from typing import Any, NoReturn, cast
 
 import msgspec
 
+from broker.confine.interpreters import text_of
 from broker.confine.trail import unrunnable
 
 _SHIMS = {
@@ -201,6 +202,6 @@ def _split(words: Sequence[str], with_value: Sequence[str]) -> tuple[dict[str, s
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (OSError, ValueError):
+        return msgspec.json.decode(text_of(path), type=dict[str, Any])
+    except (ValueError, RecursionError):
         return {}

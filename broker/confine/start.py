@@ -91,7 +91,15 @@ class _Surroundings:
         self._ending: asyncio.Task[None] | None = None
 
     async def prepare(self, found: Abilities) -> None:
-        """Before it starts. Raises `OSError`."""
+        """Before it starts. Raises `OSError`. A caller that is cancelled gets all that was made, to take it away."""
+        preparing = asyncio.ensure_future(self._prepare(found))
+        try:
+            await asyncio.shield(preparing)
+        except asyncio.CancelledError:
+            await asyncio.gather(preparing, return_exceptions=True)
+            raise
+
+    async def _prepare(self, found: Abilities) -> None:
         wall, kinds = self.wall, found.groups.kinds
         memory, pids = wall.memory if "memory" in kinds else None, wall.pids if "pids" in kinds else None
         if memory is not None or pids is not None:
@@ -125,7 +133,7 @@ class _Surroundings:
         from broker.confine.egress.egress import Egress
 
         self._egress = egress = Egress(self.wall.name, self.wall.net, told)
-        witness.begin(self.wall, egress.named)
+        witness.begin(self.wall, egress.named, scratch.programs(self._folder) if self._folder else "")
 
         def take(notify: int) -> None:
             self._stand_in = self._standing_in(notify, egress, witness.look)

@@ -9,6 +9,7 @@ Rule 3: a path that is not there for its user either is no refusal: programs loo
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import struct
 from collections import Counter
@@ -53,15 +54,19 @@ class Witness:
         self.tried: Counter[Attempt] = Counter()
         self.used: set[str] = set()  # the folders and files it was granted that it came to
         self.starts = False  # whether it tried to start anything, there or not
-        self._programs = (environ or dict(os.environ)).get("PATH", "").split(os.pathsep)
+        self._path = (environ or dict(os.environ)).get("PATH", "")
+        self._own_programs = ""
         self._shown: tuple[str, ...] = ()
         self._wall = Confinement(name="")
         self._own_start = False
         self.names: Callable[[str], str | None] = lambda address: None
 
-    def begin(self, wall: Confinement, names: Callable[[str], str | None]) -> None:
-        """It is started now, held to `wall`; `names` says which name an address was made up for."""
-        self._wall, self.names = wall, names
+    def begin(self, wall: Confinement, names: Callable[[str], str | None], programs: str = "") -> None:
+        """It is started now, held to `wall`; `names` says which name an address was made up for.
+
+        `programs`: the one folder it looks for programs in, if it has one of its own.
+        """
+        self._wall, self.names, self._own_programs = wall, names, programs
         self._shown = (*wall.read, *wall.write, *wall.roots, *(path for path, _ in wall.links))
         self._own_start = True
 
@@ -75,7 +80,7 @@ class Witness:
                 self._connects(call)
             elif not (way.kind == "run" and self._starts()):
                 for path in way.paths:
-                    self._sees(way, way.kind_of(call.arguments), _resolved(call, path))
+                    self._sees(way, way.kind_of(call.arguments), self._meant(_resolved(call, path)))
         except (OSError, ValueError):  # it ended meanwhile, or gave no path at all
             pass
         return not (self._wall.notify and way.kind == "connect")
@@ -101,6 +106,12 @@ class Witness:
             self._note("run", path, way.name)
         elif kind == "read" or not self._on_the_way(path):
             self._note("read" if kind == "read" else "look", path, way.name)
+
+    def _meant(self, path: str) -> str:
+        """The path; of a program that is not where it looks, the one its user has."""
+        if os.path.dirname(path) != self._own_programs or os.path.lexists(path):
+            return path
+        return shutil.which(os.path.basename(path), path=self._path) or path
 
     def _runs(self, way: Way, path: str) -> None:
         run = self._wall.run
@@ -145,7 +156,7 @@ class Witness:
         return any(place.startswith(f"{path.rstrip('/')}/") for place in self._shown)
 
     def _is_program(self, path: str) -> bool:
-        there = os.path.dirname(path) in self._programs
+        there = os.path.dirname(path) in self._path.split(os.pathsep)
         return there and os.path.isfile(path) and os.access(path, os.X_OK) and path not in self._shown
 
     def _note(self, kind: Wanted, target: str, call: str) -> None:

@@ -66,6 +66,8 @@ class Consent:
             spec = self._current(name)
             if not spec.missing:
                 return
+            if spec.refused:  # a yes would not help
+                raise refusal(spec)
             params = question(spec)
             if self._ledger is None or (name, spec.missing) in self._refused or not _may_ask(call, params):
                 raise refusal(spec)
@@ -92,7 +94,7 @@ def question(spec: Spec) -> bytes:
         "oneOf": [{"const": value, "title": title} for value, title in choices],
     }
     listed = "\n".join(f"- {permission}" for permission in spec.missing)
-    why = f" {spec.stale.capitalize()}." if spec.stale else ""
+    why = f" {spec.stale[0].upper()}{spec.stale[1:]}." if spec.stale else ""
     text = f"The plugin {spec.name} asks for:\n{listed}\n{why} In a terminal: `{command(spec)}`."
     schema = {"type": "object", "properties": {"decision": decision}, "required": ["decision"]}
     return _encode({"mode": "form", "message": text, "requestedSchema": schema})

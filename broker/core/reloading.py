@@ -4,6 +4,8 @@ Rule 1: one reload at a time; whatever changes meanwhile causes one more after i
 Rule 2: an entry that was fine and now is wrong stays as it was, until it is right or gone.
 Rule 3: a file that was fine and now cannot be used, or is not there, leaves the whole configuration as it was.
 Rule 4: each problem is said once.
+Rule 5: a plugin that may write around a configuration file is started anew when one changed: what kept it from the
+        file went away with it, if the file was replaced (see `confine.kept`).
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ class Reloading:
 
     def changed(self, config: bool, plugins: set[str]) -> None:
         """A configuration file, or the own files of these plugins, have new content: reload soon."""
-        self._plugins |= plugins
+        self._plugins |= plugins | (around(self._found, self._files) if config else set())
         self._due.set()
 
     async def _reload(self, plugins: set[str]) -> None:
@@ -101,6 +103,17 @@ class Reloading:
         if reason and reason != self._reason:
             log.warning("the configuration stays as it was: %s", reason)
         self._reason = reason
+
+
+def around(found: Settings, files: Sequence[Path]) -> set[str]:
+    """The plugins that may write to a folder with a configuration file in it."""
+    paths = [os.path.realpath(path) for path in watched(files, found).config]
+    return {
+        spec.name
+        for spec in found.plugins
+        for granted in spec.granted
+        if granted.startswith("write:") and any(path.startswith(f"{granted[6:]}/") for path in paths)
+    }
 
 
 def kept(old: Settings, new: Settings) -> Settings:

@@ -27,6 +27,7 @@ from broker.permissions.grants import Entry, Grant, Ledger, moment
 from broker.permissions.places import Places, moved
 from broker.permissions.scopes import KINDS, Permission, allowed, parse, shown, texts
 
+_WORKSPACE = "${workspace}"
 _IN_PROCESS = (".lua", ".wasm")  # entries whose files broker opens for them, so that it can look at each
 
 
@@ -269,9 +270,21 @@ class Gate:
             wanted = self._grounds.places(spec).resolved(parse(word)) if word not in KINDS else Permission(word)
         except ValueError as error:
             raise BadArguments(str(error).removesuffix("."), hint=_asks(spec, asked)) from None
-        if wanted not in asked:
+        if wanted not in asked and not self._is_elsewhere(spec, wanted):
             raise BadArguments(f"{spec.name} does not ask for `{wanted}`", hint=_asks(spec, asked))
         yield wanted
+
+    def _is_elsewhere(self, spec: Spec, wanted: Permission) -> bool:
+        """Whether it asks for that where another folder is the workspace: a client's need not be the terminal's."""
+        for one in map(parse, filter(_is_of_workspace, texts(spec.permissions or {}))):
+            rest = one.target.removeprefix(_WORKSPACE)
+            folder = wanted.target.removesuffix(rest)
+            if one.kind == wanted.kind and os.path.isabs(folder) and os.path.isdir(folder):
+                places = replace(self._grounds.places(spec), workspace=folder)
+                with contextlib.suppress(ValueError, OSError):
+                    if _held(places.resolved(one), spec) == wanted:
+                        return True
+        return False
 
     def _granted_by(self, spec: Spec, word: str, there: Sequence[Permission]) -> list[Permission]:
         spellings = {word}
@@ -292,12 +305,21 @@ class Gate:
 def _with(spec: Spec, verdict: Verdict) -> Spec:
     if not spec.permissions:
         return spec
+    refused = tuple(each.text for each in verdict.refused)
     return replace(
         spec,
         granted=tuple(map(str, verdict.granted)),
-        missing=(*map(str, verdict.missing), *(each.text for each in verdict.refused)),
+        missing=(*map(str, verdict.missing), *refused),
+        refused=refused,
         stale=verdict.stale,
     )
+
+
+def _is_of_workspace(text: str) -> bool:
+    try:
+        return parse(text).target.startswith(_WORKSPACE)
+    except ValueError:
+        return False
 
 
 def _held(one: Permission, spec: Spec) -> Permission:

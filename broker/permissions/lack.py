@@ -9,20 +9,32 @@ from broker.model import Spec
 
 
 def command(spec: Spec) -> str:
-    """The command that grants what `spec` lacks."""
-    return shlex.join(("broker", "grant", spec.name, *spec.missing))
+    """The command that grants what `spec` lacks; empty if nobody can grant it."""
+    wanted = _grantable(spec)
+    return shlex.join(("broker", "grant", spec.name, *wanted)) if wanted else ""
 
 
 def lack(spec: Spec) -> str:
     """A sentence: what `spec` lacks, and why if it once had it."""
     why = f" ({spec.stale})" if spec.stale else ""
-    return f"{spec.name} asks for {', '.join(spec.missing)}, which its user has not granted{why}"
+    wanted = _grantable(spec)
+    ungranted = [f"for {', '.join(wanted)}, which its user has not granted{why}"] if wanted else []
+    impossible = [f"for {', '.join(spec.refused)}, which nobody can grant"] if spec.refused else []
+    return f"{spec.name} asks {', and '.join((*ungranted, *impossible))}"
+
+
+def remedy(spec: Spec) -> str:
+    """What a person does about it, in sentences."""
+    says = [f"Run `{command(spec)}`."] if command(spec) else []
+    if spec.refused:
+        says.append("`broker check` says what to change in what it asks for.")
+    return " ".join(says)
 
 
 def refusal(spec: Spec) -> PermissionMissing:
     """What a call to `spec` ends with."""
     facts = {"plugin": spec.name, "missing": list(spec.missing), "command": command(spec)}
-    return PermissionMissing(lack(spec), hint=f"Run `{command(spec)}`.", facts=facts)
+    return PermissionMissing(lack(spec), hint=remedy(spec), facts=facts)
 
 
 def may_sample(spec: Spec) -> bool:
@@ -44,4 +56,8 @@ def no_sampling(spec: Spec) -> PermissionMissing:
 
 def noted(spec: Spec, description: str) -> str:
     """A tool's description, as it is shown while `spec` lacks something."""
-    return f"[Not permitted yet: {lack(spec)}. `{command(spec)}` allows it.] {description}".strip()
+    return f"[Not permitted yet: {lack(spec)}. {remedy(spec)}] {description}".strip()
+
+
+def _grantable(spec: Spec) -> list[str]:
+    return [each for each in spec.missing if each not in spec.refused]

@@ -4,6 +4,7 @@ Rule 1: a path is resolved when it is approved, and kept resolved. Whoever uses 
         that became a link since then is another folder.
 Rule 2: what holds everything is never given away: the root, home and all above it, the system's own folders, the
         broker's own files and what is above them. Of `guarded`, a plugin has its own data folder and nothing else.
+        Nor may a plugin write to what its user or the system runs later: that would be outside of any confinement.
 Rule 3: paths are compared name by name. `/home/x/docs-old` is not below `/home/x/docs`.
 """
 
@@ -26,10 +27,25 @@ SYSTEM = (
     *("/Users", "/System", "/Library", "/private", "/private/etc", "/private/var"),
 )
 BELOW = ("/proc",)  # nothing below either: `/proc/1/root` is the root again
+# Written to, these start programs for everybody; with other rights than the plugin's, and outside of any confinement.
+_RUN_BY_SYSTEM = (
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/sbin", "/sys", "/usr", "/var/spool/cron", "/run/user"),
+    *("/Library", "/System", "/private/etc"),
+)
+# And these for its user, at the next login or the next shell. Below home.
+_RUN_BY_USER = (
+    *(".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".profile", ".zshrc", ".zshenv", ".zprofile"),
+    *(".zlogin", ".config/fish", ".config/autostart", ".config/systemd", ".config/environment.d", ".config/git"),
+    *(".local/bin", ".local/share/applications", ".local/share/systemd", ".cargo/bin", "bin", "go/bin"),
+    *(".ssh", ".gnupg", ".gitconfig", ".pam_environment", ".xprofile", ".xinitrc", ".xsessionrc", ".xsession"),
+    *(".claude.json", ".claude", ".codex", ".cursor", ".gemini", ".vscode", "Library/LaunchAgents"),
+)
 # Whoever may speak to one of these can have programs started outside of any confinement.
 _MASTERS = re.compile(
     r"/(docker|podman|containerd|crio)\.sock$|/(bus|system_bus_socket)$|/systemd/(private|notify)$"
-    r"|/(agent|ssh-agent|keyring)[^/]*(/|$)|/S\.gpg-agent[^/]*$|/\.X11-unix/|/wayland-[^/]*$",
+    r"|/(agent|ssh-agent|keyring)[^/]*(/|$)|/S\.gpg-agent[^/]*$|/\.X11-unix/|/wayland-[^/]*$"
+    r"|/tmux-[0-9]+/|/(S-[^/]+|vscode-(ipc|git)-[^/]*|nvim\.[^/]*|sway-ipc[^/]*|ipc-socket[^/]*)$|/emacs/|/hypr/"
+    r"|/(libvirt|lxd|incus)/|/(snapd|snapd-snap|buildkitd)\.(socket|sock)$",
 )
 _BEGINNING = re.compile(r"~|\$\{([^{}]*)\}")
 _SAY_FEWER = "Take it out of what is asked for."
@@ -105,6 +121,15 @@ class Places(Struct, frozen=True):
             raise _dangerous(wanted, f"{folder} belongs to the system")
         if not _is_in(folder, os.path.realpath(self.data)):
             self._check_guarded(wanted, folder)
+            if wanted.kind == "write":
+                self._check_run(wanted, folder)
+
+    def _check_run(self, wanted: Permission, folder: str) -> None:
+        """Whether what is written there is run by others."""
+        home = os.path.realpath(self.home)
+        for each in (*(os.path.realpath(os.path.join(home, name)) for name in _RUN_BY_USER), *_RUN_BY_SYSTEM):
+            if _is_in(folder, each) or _is_in(each, folder):
+                raise _dangerous(wanted, f"what lies in {each} is run by others, outside of any confinement")
 
     def _check_guarded(self, wanted: Permission, folder: str) -> None:
         for each in map(os.path.realpath, self.guarded):

@@ -41,6 +41,7 @@ _IN_BROKER = (".lua", ".wasm")  # entries that the broker runs itself: they are 
 _RUN_BY_WINDOWS = (".exe", ".com", ".cmd", ".bat")
 _UNKNOWN_NODE: tuple[int, int] = (0, 0)
 _STRIPS_TYPES = (23, 6)
+_IMPORTS = (20, 6)  # nodejs.org/api/module.html: hooks by --import
 _NODE_TIMEOUT = 10.0  # seconds for `node --version`; it takes 0.05
 
 
@@ -256,7 +257,19 @@ def _typescript(entry: str, search: _Search, node_version: NodeVersion) -> list[
         return [node, entry]
     if version >= (22, 6):
         return [node, "--experimental-strip-types", entry]
+    loader = _tsx_loader(entry, search)
+    if version >= _IMPORTS and loader is not None:  # without a second process, and without sockets between the two
+        return [node, "--import", loader, entry]
     return search.runnable([_tsx(entry, search), entry])
+
+
+def _tsx_loader(entry: str, search: _Search) -> str | None:
+    """What `--import tsx` would find from the entry."""
+    for folder in search.parents(_folder(entry, search)):
+        path = search.join(folder, "node_modules", "tsx", "dist", "loader.mjs")
+        if os.path.isfile(path):
+            return path
+    return None
 
 
 def _tsx(entry: str, search: _Search) -> str:

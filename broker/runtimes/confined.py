@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broker.confine.egress.denied import Denied
+from broker.confine.kept import repositories
 from broker.confine.plan import HOME, Confinement
 from broker.confine.roots import find, program
 from broker.confine.start import start as enclosed
@@ -77,7 +78,7 @@ def confinement(
         name=spec.name,
         read=_targets(granted, "read"),
         write=write,
-        kept=tuple(kept),
+        kept=(*kept, *repositories(write)),
         roots=found.roots,
         links=found.links,
         net=tuple(one.target for one in granted if one.kind == "net" and not one.socket),

@@ -16,6 +16,7 @@ USER = 65534
 LAYERS = (
     *("test_jail.py", "test_landlock.py", "test_root.py", "test_seccomp.py"),
     *("test_backends.py", "test_bwrap.py", "test_cgroup.py", "test_roots.py", "test_start.py", "test_watchdog.py"),
+    "test_witness.py",
     "hostile/test_escapes.py",
 )
 ROOT = Path(__file__).resolve().parent.parent.parent

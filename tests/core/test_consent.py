@@ -256,3 +256,18 @@ async def test_a_plugin_that_shows_nothing_without_its_permissions_is_listed_wit
 def test_the_question_is_a_form_of_the_specification() -> None:
     said = json.loads(question(replace(ASKING, stale="its program changed")))
     assert said["requestedSchema"]["required"] == ["decision"] and "Its program changed." in said["message"]
+
+
+async def test_nobody_is_asked_for_what_nobody_can_grant_nor_told_a_command_that_would_fail() -> None:
+    home, face = Home(spec=replace(ASKING, missing=(NET, "read:/"), refused=("read:/",))), Person()
+    await home.known(face)
+    with pytest.raises(PermissionMissing) as refused:
+        await home.echo(face)
+    assert "read:/, which nobody can grant" in str(refused.value) and not face.questions
+    assert f"`broker grant todos {NET}`" in refused.value.hint and "`broker check`" in refused.value.hint
+    assert "broker grant todos read:/" not in shown(home, "todos__echo")
+
+
+def test_what_changed_is_told_as_it_is_written() -> None:
+    said = json.loads(question(replace(ASKING, stale="the program /Opt/Tool changed since it was granted")))
+    assert "The program /Opt/Tool changed" in said["message"]

@@ -98,6 +98,18 @@ class TestWhen:
         await desk.names()
         assert len(desk.core.applied) == 3
 
+    async def test_who_may_write_around_a_changed_configuration_is_started_anew(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        specs = {
+            name: Spec(name=name, source=str(desk.config), granted=(f"write:{folder}",))
+            for name, folder in (("around", tmp_path), ("beside", tmp_path / "workspace"))
+        }
+        desk.reloading._found = Settings(plugins=list(specs.values()))
+        desk.reloading._files = [desk.config]
+        await desk.names()
+        assert desk.core.applied[-1][1] == {"around"}
+
     async def test_an_apply_that_fails_does_not_end_reloading(
         self, desk: Desk, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -43,14 +45,27 @@ class Setting:
         """Where the brokers' stderr goes."""
         return self.folder / "broker.log"
 
+    @property
+    def _options(self) -> list[str]:
+        options = ["--config", str(self.folder / "config.toml")]
+        return [*options, "--mcp-config", str(self.folder / "servers.json")]
+
+    @property
+    def _env(self) -> dict[str, str]:
+        return {**os.environ, "BROKER_HOME": str(self.folder / "home")}
+
+    async def grant(self, name: str) -> str:
+        """Grant a plugin all it asks for, as its user would in a terminal; the last line that is said."""
+        words = [sys.executable, "-m", "broker", "grant", name, "--yes", *self._options]
+        done = await asyncio.create_subprocess_exec(*words, env=self._env, cwd=self.folder, stdout=subprocess.PIPE)
+        out, _ = await done.communicate()
+        return out.decode().strip().splitlines()[-1].strip()
+
     @asynccontextmanager
     async def broker(self) -> AsyncGenerator[tuple[Client, psutil.Process]]:
         """A new broker, with the official SDK's client connected to it."""
-        options = ["--config", str(self.folder / "config.toml")]
-        options += ["--mcp-config", str(self.folder / "servers.json")]
-        env = {**os.environ, "BROKER_HOME": str(self.folder / "home")}
         command = StdioServerParameters(
-            command=sys.executable, args=["-m", "broker", "mcp", *options], env=env, cwd=self.folder
+            command=sys.executable, args=["-m", "broker", "mcp", *self._options], env=self._env, cwd=self.folder
         )
         before = {child.pid for child in psutil.Process().children()}
         with self.log.open("a") as log:

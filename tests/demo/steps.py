@@ -13,6 +13,7 @@ from mcp.types import CallToolResult, TextContent
 from tests.demo.setting import BUNDLED, REAL, Setting, server_of, servers_of
 
 SOON = 10.0  # seconds every wait of a step is bounded by
+ASKING = "greet-ts"  # what runs TypeScript on an older Node starts a compiler, which has to be granted
 ALL: frozenset[str] = frozenset((*BUNDLED, *REAL))
 
 Step = tuple[str, Callable[[], Awaitable[str]]]
@@ -29,6 +30,8 @@ class Visit:
         calls = self._setting.calls().items()
         return [
             ("meet every server, and list", self._first_list),
+            ("call a plugin that asks for more than it has", self._refused),
+            (f"broker grant {ASKING}", self._granted),
             *((f"call {name}", self._calls(name, arguments)) for name, arguments in calls),
             ("cancel a call of 20 s", self._cancel),
             ("kill -9 a server in the middle of a call", self._kill),
@@ -50,6 +53,19 @@ class Visit:
             if found >= ALL:
                 return f"{len(tools)} tools of {len(found)} servers"
         raise AssertionError(f"these showed nothing: {', '.join(sorted(ALL - found))}")
+
+    async def _refused(self) -> str:
+        tool = next(each.name for each in (await self._client.list_tools()).tools if each.name.startswith(ASKING))
+        said = _text(await self._client.call_tool(tool, {"name": "world"}))
+        _expect(f"broker grant {ASKING} run:node" in said, said)
+        return said
+
+    async def _granted(self) -> str:
+        said = f"granted {await self._setting.grant(ASKING)}"
+        async with asyncio.timeout(SOON):
+            while not any(each.name == f"{ASKING}__greet" for each in (await self._client.list_tools()).tools):
+                await asyncio.sleep(0.05)
+        return said
 
     async def _known_list(self) -> str:
         tools = (await self._client.list_tools()).tools

@@ -119,3 +119,43 @@ def test_servers_that_need_nothing_are_proposed_nothing(tmp_path: Path) -> None:
         assert code == 0 and "it answered" in said and "nothing that it could be granted" in said
         assert (home.folder / "config.toml").read_bytes() == before
         assert [each for each in os.listdir(home.folder) if ".bak-" in each] == []
+
+
+def test_a_tool_that_is_not_there_is_said_with_the_nearest_name(tmp_path: Path) -> None:
+    home = plain(tmp_path, "time")
+    code, said = learn(home, "time", "get_curent_time", "timezone=UTC")
+    assert code == 2 and "get_current_time" in said
+
+
+def test_arguments_the_tool_does_not_take_are_said(tmp_path: Path) -> None:
+    home = plain(tmp_path, "time")
+    code, said = learn(home, "time", "get_current_time")
+    assert code == 2 and "`timezone`" in said
+
+
+def test_a_server_without_a_table_is_not_let_do_more_while_it_is_watched(tmp_path: Path) -> None:
+    home = plain(tmp_path, "filesystem")
+    secret = tmp_path / "own" / "secret"
+    secret.write_text("canary")
+    code, said = learn(home, "filesystem", "read_text_file", f"path={secret}", write=False)
+    assert code == 1 and "with nothing granted" in said and "canary" not in said
+    assert f"refused: read:{tmp_path}/own" in said
+    assert "permissions" not in (home.folder / "config.toml").read_text()
+
+
+def test_what_it_leaves_behind_is_nothing(tmp_path: Path) -> None:
+    home = plain(tmp_path, "time")
+    assert learn(home, "time", "get_current_time", "timezone=UTC")[0] == 0
+    kept = (
+        [path for path in (home.folder / "home").rglob("*") if path.is_file()]
+        if (home.folder / "home").exists()
+        else []
+    )
+    assert kept == []
+
+
+def test_it_is_watched_as_long_as_it_is_told(tmp_path: Path) -> None:
+    home = plain(tmp_path, "time")
+    words = [home.command, "learn", "time", *home.flags, "--seconds", "0.2"]
+    done = subprocess.run(words, env=home.env, cwd=home.folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "watched for 0.2 s more" in done.stdout

@@ -137,7 +137,7 @@ async def test_a_page_to_visit_is_shown_only_to_whoever_can(tmp_path: Path, vers
             await answered(line, call)
         else:
             text = (await line.reply(call))["result"]["content"][0]["text"]
-            assert "of mode url" in json.loads(text)["error"]["message"]
+            assert json.loads(text) == {"action": "decline"}
 
 
 async def answered(line: Line, call: Any) -> None:

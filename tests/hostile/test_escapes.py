@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from broker.confine.backends import Abilities, Layer
 from broker.confine.plan import Confinement
 from broker.confine.start import start
 from broker.confine.tree import Child
+from broker.confine.witness import Witness
 from tests.confine.jailed import PYTHON, needs
 from tests.hostile.escape import exhaustion, files, kernel, network, processes
 from tests.hostile.outside import Outside
@@ -31,7 +32,7 @@ from tests.hostile.outside import Outside
 ROOMS = {"files": files, "network": network, "processes": processes, "kernel": kernel, "exhaustion": exhaustion}
 OTHERS: dict[str, tuple[Layer, ...]] = {"native": (), "bwrap": ("native",), "landlock": ("native", "bwrap")}
 BOUND = 60.0  # seconds for all attempts of a room
-LIMITS = {"memory": 256 << 20, "pids": 40, "disk": 32 << 20}
+LIMITS: dict[str, Any] = {"memory": 256 << 20, "pids": 40, "disk": 32 << 20}
 LISTED = "/usr/bin/true"  # the only program that a plugin with a list may start
 
 # What is not enforced, each with the reason, and as the README says it. (backend, list of programs, attempt)
@@ -61,8 +62,10 @@ async def able(backend: str, without: tuple[Layer, ...] = ()) -> Abilities:
 
 
 @asynccontextmanager
-async def plugin(outside: Outside, found: Abilities, *, run: tuple[str, ...], **held: Any) -> AsyncGenerator[Child]:
-    """The plugin that tries."""
+async def plugin(
+    outside: Outside, found: Abilities, *, run: tuple[str, ...], witness: Witness | None = None, **held: Any
+) -> AsyncGenerator[Child]:
+    """The plugin that tries; `witness` watches it."""
     seen = needs(PYTHON, run=run)
     wall = Confinement(
         name="escape",
@@ -74,7 +77,9 @@ async def plugin(outside: Outside, found: Abilities, *, run: tuple[str, ...], **
         **{**LIMITS, **held},
     )
     words = [seen.argv[0], "-I", "-B", str(outside.code / "__main__.py")]
-    child = await start(words, env={"PATH": "/usr/bin"}, cwd=None, wall=wall, told=lambda denied: None, found=found)
+    child = await start(
+        words, env={"PATH": "/usr/bin"}, cwd=None, wall=wall, told=lambda denied: None, found=found, witness=witness
+    )
     try:
         yield child
     finally:
@@ -121,7 +126,7 @@ def outside() -> Any:
     shutil.rmtree(top)
 
 
-def escapes(got: dict[str, str], backend: str, allowed: Sequence[str] = ()) -> dict[str, str]:
+def escapes(got: dict[str, str], backend: str, allowed: Collection[str] = ()) -> dict[str, str]:
     """Those that got something which they must not."""
     return {
         name: said

@@ -1,19 +1,23 @@
-"""A confined plugin that floods what the broker does for it delays nobody else."""
+"""Floods of a confined plugin delay nobody else, and one whose start is given up leaves nothing."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic, process_time
 from typing import Any
 
+import pytest
+
 from broker.confine.plan import Confinement
 from broker.confine.start import start
 from tests.confine.jailed import PYTHON, needs
+from tests.hostile.evil import until
 from tests.hostile.test_escapes import able
 
 BOUND = 20.0  # seconds that anything here may take
@@ -96,3 +100,37 @@ async def test_a_flood_of_questions_for_names_costs_the_broker_little(tmp_path: 
         before, began = process_time(), monotonic()
         await delays(1.5)
         assert (process_time() - before) / (monotonic() - began) < 0.35  # of one core, the measuring included
+
+
+@pytest.mark.parametrize("backend", ["native", "landlock"])
+async def test_starts_that_are_cancelled_at_any_moment_leave_nothing(backend: str) -> None:
+    found, seen = await able(backend), needs(PYTHON)
+    wall = Confinement(name="gone", roots=seen.roots, links=seen.links, net=("example.com:443",))
+
+    async def begin(steps: int) -> None:
+        words = [seen.argv[0], "-I", "-S", "-c", "input()"]
+        starting = asyncio.ensure_future(
+            start(words, env={}, cwd=None, wall=wall, told=lambda denied: None, found=found)
+        )
+        for _ in range(steps):  # turns of the loop: a wait by the clock would miss the short moments
+            await asyncio.sleep(0)
+            if starting.done():
+                break
+        starting.cancel()
+        with suppress(asyncio.CancelledError):
+            child = await starting
+            await child.end(grace=0)
+            for fd in (child.stdin, child.stdout, child.stderr):
+                os.close(fd)
+
+    await begin(1 << 30)
+    before = left()
+    for steps in (*range(20), *range(20, 4000, 100)):
+        await begin(steps)
+    await until(lambda: left() <= before)
+
+
+def left() -> tuple[int, int]:
+    """Descriptors and scratch folders of this process."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd")), len(list(Path("/tmp").glob(f"broker-scratch-{os.getpid()}-*")))

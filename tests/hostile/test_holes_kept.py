@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from broker.confine import backends
-from broker.confine.kept import apart
+from broker.confine.kept import apart, repositories
 from broker.confine.plan import Confinement
 from broker.confine.start import start
 from tests.confine.jailed import PYTHON, native, needs
@@ -145,7 +145,7 @@ async def test_where_nothing_can_be_mounted_it_is_said_that_nothing_of_it_is_kep
     found = await able("landlock")
     wall = Confinement(name="evil", write=(str(work),))
     assert backends.grades(found, wall)["write"].grade == "partly"
-    assert str(work / ".git" / "hooks") in backends.grades(found, wall)["write"].how
+    assert str(work / ".git" / "config") in backends.grades(found, wall)["write"].how
     assert backends.grades(found, Confinement(name="good", write=("/var/tmp/nothing-is-here",)))["write"].grade == "yes"
 
 
@@ -166,6 +166,17 @@ def test_the_code_that_a_plugin_runs_does_not_become_writable_by_what_is_kept_in
 def test_a_worktree_keeps_the_file_that_says_where_its_hooks_are(tmp_path: Path) -> None:
     (tmp_path / ".git").write_text("gitdir: elsewhere\n")
     assert apart([str(tmp_path)], [])[0] == [str(tmp_path / ".git")]
+
+
+def test_repositories_further_down_and_their_submodules_are_found(tmp_path: Path) -> None:
+    for name in ("a/b/c/.git/hooks", "a/.git/modules/sub/hooks", "a/node_modules/x/.git/hooks", "1/2/3/4/.git/hooks"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "a" / "sub").mkdir()
+    (tmp_path / "a" / "sub" / ".git").write_text("gitdir: ../.git/modules/sub\n")
+    closed, ways = apart([str(tmp_path)], [], repositories([str(tmp_path)]))
+    names = ("a/b/c/.git/hooks", "a/.git/modules/sub/hooks", "a/sub/.git")
+    assert closed == sorted(str(tmp_path / name) for name in names)
+    assert str(tmp_path / "a" / "b" / "c") in ways and str(tmp_path / "a" / ".git" / "modules") in ways
 
 
 def test_a_link_out_of_the_folder_keeps_nothing_and_breaks_nothing(tmp_path: Path) -> None:
@@ -197,10 +208,16 @@ async def test_what_says_what_broker_starts_is_kept_where_it_lies_in_a_folder_th
     servers = work / "none.json"
     servers.write_text('{"mcpServers": {}}')
     plugins = "".join(f'[plugins.{name}]\npath = "{work}/{name}"\n' for name in ("writer", "other"))
+    program, settings = work / "venv" / "bin" / "python", work / "venv" / "pyvenv.cfg"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/false")
+    settings.write_text("home = /usr/bin")
+    plugins += f'[servers.third]\ncommand = "{program}"\n'
     home = Home.of_toml(tmp_path / "home", plugins, "--mcp-config", str(servers))
     await granted(home, "writer")
     async with opened(home, "legacy") as line:
-        for path in (servers, source, work / "writer" / "plugin.toml", work / "other" / "plugin.toml"):
+        manifests = [work / name / "plugin.toml" for name in ("writer", "other")]
+        for path in (servers, source, *manifests, program, settings):
             before = path.read_text()
             result = await line.call("writer__echo", {"path": str(path)})
             assert result["content"][0]["text"].startswith("refused: ")

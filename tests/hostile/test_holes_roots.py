@@ -6,6 +6,8 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -178,3 +180,33 @@ def test_what_is_installed_is_seen_wherever_it_lies(home: Path, plugin: Path) ->
     tool.chmod(0o755)
     needs = found(home, plugin, tool)
     assert shows(needs, tool) and shows(needs, packages(venv)) and shows(needs, Path(os.__file__))
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def an_endless_file(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def a_huge_file(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def a_deep_one(path: Path) -> None:
+    path.write_text("MAPPING = " + "{1:" * 20_000 + "-" * 10_000 + "1" + "}" * 20_000 + "\n")
+
+
+@pytest.mark.parametrize("make", [a_pipe, an_endless_file, a_huge_file, a_deep_one])
+@pytest.mark.parametrize("name", ["x.pth", "__editable___x_finder.py", "pyvenv.cfg", "package.json"])
+@pytest.mark.timeout(20)
+def test_no_file_that_it_brings_is_waited_for_or_read_without_end(
+    home: Path, plugin: Path, venv: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    path = venv / name if name == "pyvenv.cfg" else plugin / name if name == "package.json" else packages(venv) / name
+    path.unlink(missing_ok=True)
+    make(path)
+    with suppress(PluginUnavailable):  # that its environment cannot be used
+        found(home, plugin, venv / "bin" / "python", "main.py")

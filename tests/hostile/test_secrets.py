@@ -249,8 +249,8 @@ async def test_no_process_is_given_what_it_was_not_granted(tmp_path: Path) -> No
     home = _With(tmp_path, Home.of(tmp_path, {"plain": plain, "asking": asking}).flags, environ)
     async with opened(home) as line:
         assert await line.text("plain__echo") == "{}"
-        refused = await line.error("tools/call", {"name": "asking__echo", "arguments": {}})
-        assert refused["data"]["name"] == "permission-missing"
+        refused = await line.call("asking__echo")
+        assert refused["_meta"]["plugin-broker/error"]["name"] == "permission-missing"
         seen = [_environ(each) for each in line.processes()]
         assert len([each for each in seen if each]) >= 2 and not any(canary.encode() in each for each in seen)
 

@@ -124,7 +124,7 @@ def test_a_wider_grant_opens_what_is_asked_for_and_no_more(desk: Desk) -> None:
     assert sorted(desk.judged().granted) == sorted([desk.read, *ASKED[:3]])
 
 
-@pytest.mark.parametrize("word", ["net:evil.com", "net:x.org:443", "write:${workspace}", "run", "read:/srv", "env:A"])
+@pytest.mark.parametrize("word", ["net:evil.com", "net:x.org:443", "write:${workspace}", "run", "write:/srv", "env:A"])
 def test_what_is_not_asked_for_cannot_be_granted(desk: Desk, word: str) -> None:
     desk.manifest(MANIFEST.replace('run = ["git"]', ""))
     with pytest.raises(BadArguments, match="does not ask for") as caught:
@@ -435,3 +435,27 @@ def test_a_program_is_read_once_however_often_is_asked(desk: Desk, monkeypatch: 
     assert gate.judged(desk.spec()).missing == ()
     with pytest.raises(TypeError):
         desk.new_gate().judged(desk.spec())
+
+
+def test_the_command_of_an_error_grants_from_any_folder(desk: Desk) -> None:
+    """A client starts broker in a project, and its user has a terminal somewhere else."""
+    (desk.home / "elsewhere").mkdir()
+    for started_in in (desk.home / "elsewhere", desk.home):
+        gate = desk.new_gate(started_in)
+        spec = desk.spec()
+        (chosen,) = gate.chosen(spec, [desk.read])
+        gate.grant(spec, gate.approval(spec), [chosen], "a test")
+        assert desk.read in desk.judged().granted
+        gate.revoke(spec, [], "a test")
+
+
+def test_only_a_place_in_a_workspace_that_it_asks_for_can_be_granted_from_elsewhere(desk: Desk) -> None:
+    desk.manifest(MANIFEST.replace("${workspace}/**", "${workspace}/docs"))
+    spec = desk.spec()
+    gate = desk.new_gate(desk.home / "elsewhere")
+    assert gate.chosen(spec, [f"{desk.read}/docs"]) == (parse(f"{desk.read}/docs"),)
+    for word in (desk.read, f"{desk.read}/src", f"{desk.read}/mydocs", f"write:{desk.workspace}/docs"):
+        with pytest.raises(BadArguments, match="does not ask"):
+            gate.chosen(spec, [word])
+    with pytest.raises(DangerousGrant):
+        gate.chosen(spec, [f"read:{desk.home}"])

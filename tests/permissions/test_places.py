@@ -178,3 +178,42 @@ def test_a_workspace_that_is_the_home_or_the_root_is_not_given(house: House) -> 
     for folder in (str(house.home), "/"):
         with pytest.raises(DangerousGrant):
             Places(str(house.home), folder, str(house.data()), None).resolved(parse("read:${workspace}/**"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("~/.bashrc", "~/.ssh", "~/.ssh/authorized_keys", "~/.config", "~/.config/autostart/x.desktop", "~/bin"),
+        *("~/.local", "~/.local/bin/tool", "~/.gitconfig", "/etc/cron.d", "/usr/local/bin", "/dev/shm/x", "/var/spool"),
+        "/run/user/1000/systemd",
+    ],
+)
+def test_what_others_run_cannot_be_granted_to_write_to(house: House, path: str) -> None:
+    with pytest.raises(DangerousGrant):
+        house.resolved(f"write:{path}")
+
+
+def test_what_others_run_can_be_granted_to_read_and_what_is_beside_it_to_write_to(house: House) -> None:
+    assert house.resolved("read:~/.ssh") == f"read:{house.home}/.ssh"
+    assert house.resolved("write:~/.config/tool") == f"write:{house.home}/.config/tool"
+    assert house.resolved("write:~/.local/share/tool") == f"write:{house.home}/.local/share/tool"
+
+
+def test_a_link_does_not_hide_what_others_run(house: House) -> None:
+    (house.home / ".ssh").mkdir()
+    (house.workspace / "keys").symlink_to(house.home / ".ssh")
+    with pytest.raises(DangerousGrant):
+        house.resolved("write:${workspace}/keys")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/tmp/tmux-1000/default", "/run/user/1000/vscode-ipc-x.sock", "/run/user/1000/emacs/server"),
+        *("/var/run/libvirt/libvirt-sock", "/run/user/1000/gnupg/S.gpg-agent.ssh", "/var/lib/lxd/unix.socket"),
+        *("/run/user/1000/nvim.123.0", "/run/user/1000/sway-ipc.1000.1.sock"),
+    ],
+)
+def test_a_socket_behind_which_programs_are_started_is_refused(house: House, path: str) -> None:
+    with pytest.raises(DangerousGrant):
+        house.resolved(f"net:unix:{path}")

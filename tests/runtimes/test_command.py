@@ -148,6 +148,15 @@ def test_typescript_runs_on_the_nearest_tsx_with_an_older_node(tmp_path: Path, v
         assert run(one, version=version, which=node) == [str(tsx), one.entry]
 
 
+def test_typescript_is_loaded_by_tsx_in_the_same_process_where_node_can_do_that(tmp_path: Path) -> None:
+    one = entry(tmp_path, "plugin.ts")
+    loader = tmp_path / "node_modules" / "tsx" / "dist" / "loader.mjs"
+    loader.parent.mkdir(parents=True)
+    loader.write_text("")
+    assert run(one, version=(20, 6), which=which(node="/n/node")) == ["/n/node", "--import", str(loader), one.entry]
+    assert run(one, version=(20, 5), which=which(node="/n/node", tsx="/n/tsx"))[0] == "/n/tsx"
+
+
 def test_a_program_must_be_executable(tmp_path: Path) -> None:
     assert "chmod +x" in refusal(entry(tmp_path, "server"))
     one = entry(tmp_path, "server", 0o755)

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker.runtimes import conduct
-from broker.runtimes.conduct import STRAYS, Conduct
+from broker.runtimes.conduct import FRAME_TIME, SLOWEST, STRAYS, Conduct
 from tests.hostile.evil import until
+from tests.travel import travel
 
 
 @pytest.fixture
@@ -40,11 +41,18 @@ async def test_a_message_that_comes_fast_enough_is_still_bounded_in_time(watched
     assert "did not finish" in told[0]
 
 
-async def test_a_message_in_pieces_that_ends_in_time_is_fine(watched: Conduct, told: list[str]) -> None:
-    for _ in range(30):  # longer than one may take, in all
-        watched.read(b'{"x":')
-        await asyncio.sleep(0.005)
-        watched.read(b"1}\n")
+def test_a_message_in_pieces_that_ends_in_time_is_fine() -> None:
+    told: list[str] = []
+
+    async def story() -> None:
+        watched = Conduct(told.append)
+        for _ in range(30):  # longer than one may take, in all
+            watched.read(b'{"x":')
+            await asyncio.sleep(FRAME_TIME / 20)
+            watched.read(b"1}" + b" " * int(SLOWEST * FRAME_TIME) + b"\n")
+        watched.close()
+
+    travel(story())
     assert told == []
 
 

@@ -77,18 +77,21 @@ class Egress:
 
     async def start(self, sockets: dict[str, socket.socket]) -> None:
         """Serve the sockets that the plugin's namespace sent out, named as in `doors`. They are ours from here on."""
-        for door, sock in sockets.items():
-            sock.setblocking(False)
-            if door == DNS:
-                self._doors.append(Datagrams(sock, self.resolve))
-            else:
-                transparently = door.startswith(f"tcp:{EVERYWHERE}:")
-                await self._open(sock, transparent.serve if transparently else proxy.serve)
+        waiting = dict(sockets)
+        try:
+            for door in sockets:
+                await self._open(door, waiting.pop(door))
+        finally:  # whoever started it may have been cancelled
+            for sock in waiting.values():
+                sock.close()
 
     async def adopt(self, sock: socket.socket, way: Way) -> None:
         """Serve a connection of the plugin's that was accepted elsewhere."""
-        loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(partial(End, partial(self._begin, way)), sock)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(partial(End, partial(self._begin, way)), sock)
+        except BaseException:
+            sock.close()
+            raise
 
     async def close(self) -> None:
         """Break every connection and close the doors. Safe to call twice."""
@@ -130,9 +133,16 @@ class Egress:
             return None
         return transparent.towards(address, port)
 
-    async def _open(self, sock: socket.socket, way: Way) -> None:
-        loop = asyncio.get_running_loop()
-        self._doors.append(await loop.create_server(partial(End, partial(self._begin, way)), sock=sock))
+    async def _open(self, door: str, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        if door == DNS:
+            self._doors.append(Datagrams(sock, self.resolve))
+            return
+        way = transparent.serve if door.startswith(f"tcp:{EVERYWHERE}:") else proxy.serve
+        protocol = partial(End, partial(self._begin, way))
+        server = await asyncio.get_running_loop().create_server(protocol, sock=sock, start_serving=False)
+        self._doors.append(server)  # before anything can end us
+        await server.start_serving()
 
     def _begin(self, way: Way, end: End) -> None:
         if self._closed:

@@ -36,6 +36,7 @@ _RECEIVE, _SEND, _VALID, _ADD = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103  
 _NOTE = "<QIIiIQ6Q"  # id, pid, flags, number, machine, instruction, arguments
 _NOTE_SIZE = 80
 _PAGE = 4096
+_LAST = (1 << 63) - 1  # the highest address a file can be read at
 _IN_PLACE = 1  # SECCOMP_ADDFD_FLAG_SETFD
 _CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
 
@@ -49,6 +50,8 @@ class Call:
 
     def memory(self, at: int, count: int) -> bytes:
         """`count` bytes of its memory, or fewer. Raises `OSError`."""
+        if at > _LAST:
+            raise OSError(errno.EFAULT, "address")
         with open(f"/proc/{self._thread}/mem", "rb", buffering=0) as memory:
             return os.pread(memory.fileno(), count, at)
 
