@@ -44,14 +44,15 @@ def _in_json(value: str) -> Iterator[str]:
     yield value
     for ascii_only in (True, False):
         once = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
-        for text in (once, once.replace("/", "\\/"), _for_html(once)):
+        for text in (once, once.replace("/", "\\/"), _for_html(once, "<>&"), _for_html(once, "<>&'")):
             yield text
             yield re.sub(r"\\u[0-9a-f]{4}", lambda found: "\\u" + found[0][2:].upper(), text)
             yield json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def _for_html(text: str) -> str:
-    for mark in "<>&'":  # as Go and PHP write them
+def _for_html(text: str, marks: str) -> str:
+    """As Go writes it (`<>&`), and PHP (the apostrophe too)."""
+    for mark in marks:
         text = text.replace(mark, f"\\u{ord(mark):04x}")
     return text
 
