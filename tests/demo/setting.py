@@ -20,7 +20,7 @@ from mcp.client.stdio import stdio_client
 from tests.servers import BY_NAME, PLUGINS, mcp_servers_json
 
 REAL = ("time", "calculator", "timeserver", "everything", "filesystem", "memory", "sequential-thinking")
-BUNDLED = ("greet-bin", "greet-js", "greet-py", "greet-ts")
+BUNDLED = ("greet-bin", "greet-js", "greet-py", "greet-ts", "words-lua")
 
 
 @dataclass(frozen=True)
