@@ -1,11 +1,11 @@
-# make setup | test | lint | run | bench | soak | fuzz | clean. Needs Python >= 3.11 with venv, Node >= 20 with npm, git.
+# make setup | test | test-all | lint | run | bench | soak | fuzz | clean. Needs Python >= 3.11 with venv, Node >= 20 with npm, git.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 LEGACY := .venv/servers-legacy
 PYRIGHT := tests/node_modules/.bin/pyright
-# How pytest is spread over processes; `make test JOBS=0` runs it in one.
-JOBS ?= 2
+# How many processes share the tests, which wait more than they work; `make test JOBS=0` runs them in one.
+JOBS ?= 3
 
 # A user's own pip settings choose the index, but must not move the packages out of the environment.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -17,7 +17,7 @@ LEGACY_STAMP := .venv/.legacy.stamp
 NODE_STAMP := tests/node_modules/.stamp
 STAMPS := $(DEV_STAMP) $(LEGACY_STAMP) $(NODE_STAMP)
 
-.PHONY: setup test lint run bench soak fuzz clean
+.PHONY: setup test test-all lint run bench soak fuzz clean
 .DELETE_ON_ERROR:
 
 setup:
@@ -49,6 +49,9 @@ lint: setup
 	$(PYRIGHT) --project pyproject.toml
 
 test: lint
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "not long"
+
+test-all: lint
 	$(BIN)/python -m pytest -q -n $(JOBS)
 
 run: setup

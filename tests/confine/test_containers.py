@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -50,17 +51,11 @@ def test_where_no_proc_can_be_mounted_namespaces_are_used_without() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("kind", "backend"), [("docker", "landlock"), ("masked", "native")])
-def test_a_plugin_is_held_in_a_container_as_it_is_outside(kind: str, backend: str, tmp_path: Path) -> None:
+def test_a_plugin_is_held_in_a_container_as_it_is_outside(kind: str, backend: str) -> None:
     suite = Path(__file__).with_name("test_start.py")
-    options = [
-        "-q",
-        "-n0",
-        "-p",
-        "no:cacheprovider",
-        f"--basetemp={tmp_path / 'in'}",
-        "-k",
-        f"{backend} and not (many or forks or watchdog)",
-    ]
-    said = inside(kind, "-m", "pytest", *options, suite)
+    chosen = f"{backend} and not (many or forks or watchdog)"
+    with tempfile.TemporaryDirectory() as folder:  # a short one: it holds unix sockets
+        options = ["-q", "-n0", "-p", "no:cacheprovider", f"--basetemp={folder}/t", "-k", chosen]
+        said = inside(kind, "-m", "pytest", *options, suite)
     passed = re.search(r"(\d+) passed", said.stdout)
     assert said.returncode == 0 and passed and int(passed[1]) >= 10, said.stdout + said.stderr

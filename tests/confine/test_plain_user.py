@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 USER = 65534
-LAYERS = (
-    *("test_jail.py", "test_landlock.py", "test_root.py", "test_seccomp.py"),
+LAYERS = ("test_jail.py", "test_landlock.py", "test_root.py", "test_seccomp.py", "hostile/test_escapes.py")
+AROUND = (
     *("test_backends.py", "test_bwrap.py", "test_cgroup.py", "test_roots.py", "test_start.py", "test_watchdog.py"),
     "test_witness.py",
-    "hostile/test_escapes.py",
 )
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = sysconfig.get_path("purelib")
@@ -48,7 +47,7 @@ def interpreter() -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("layer", [*LAYERS, *(pytest.param(each, marks=pytest.mark.long) for each in AROUND)])
 def test_a_plain_user_is_held_by_the_same_layers(layer: str) -> None:
     python = interpreter()
     copy = Path(tempfile.mkdtemp(prefix="broker-"))  # pytest's own folders are for root alone

@@ -59,7 +59,7 @@ class Held(Home):
         return ["-c", ONLY.format(without=OTHERS[self.backend]), *super().args]
 
 
-@pytest.fixture(params=OTHERS, autouse=True)
+@pytest.fixture(params=["native", "landlock", pytest.param("bwrap", marks=pytest.mark.long)], autouse=True)
 async def backend(request: pytest.FixtureRequest) -> str:
     """Each mechanism; skips where this machine does not have it."""
     found = await backends.examine(everything=False, without=OTHERS[request.param])

@@ -71,6 +71,7 @@ async def test_git_is_proposed_its_repository_and_git(tmp_path: Path) -> None:
     assert "a second commit" in commits(folder)
 
 
+@pytest.mark.long
 async def test_the_memory_is_proposed_the_folder_of_its_file(tmp_path: Path) -> None:
     graph = {"entities": [{"name": "broker", "entityType": "program", "observations": ["learns"]}]}
     home = plain(tmp_path, "memory")
@@ -82,6 +83,7 @@ async def test_the_memory_is_proposed_the_folder_of_its_file(tmp_path: Path) -> 
     assert "learns" in (tmp_path / "own" / "memory.jsonl").read_text()
 
 
+@pytest.mark.long
 async def test_the_file_server_is_proposed_reading_first_and_writing_when_it_writes(tmp_path: Path) -> None:
     home = plain(tmp_path, "filesystem")
     note = tmp_path / "own" / "note"
@@ -95,6 +97,7 @@ async def test_the_file_server_is_proposed_reading_first_and_writing_when_it_wri
     assert note.read_text() == "written"
 
 
+@pytest.mark.long
 async def test_fetch_is_proposed_the_host_it_was_sent_to(tmp_path: Path) -> None:
     home = plain(tmp_path, "fetch", "--allow-private-ips")
     with web() as (port, asked):
@@ -106,6 +109,7 @@ async def test_fetch_is_proposed_the_host_it_was_sent_to(tmp_path: Path) -> None
         assert "/page" in asked
 
 
+@pytest.mark.long
 def test_servers_that_need_nothing_are_proposed_nothing(tmp_path: Path) -> None:
     for name, call in (
         ("time", ["get_current_time", "timezone=Europe/Berlin"]),

@@ -11,7 +11,7 @@ from tests.hostile.outside import Outside
 from tests.hostile.test_escapes import ALLOWED, OTHERS, ROOMS, able, escapes, tried
 from tests.hostile.test_escapes import outside as outside
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 WATCHED = [room for room in ROOMS if room != "exhaustion"]  # to be watched is slow, and those make a million calls
 
