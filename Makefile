@@ -1,4 +1,4 @@
-# make setup | test | test-all | lint | run | bench | soak | fuzz | clean. Needs Python >= 3.11 with venv, Node >= 20 with npm, git.
+# make setup | test | test-all | test-editors | lint | run | bench | soak | fuzz | clean. Needs Python >= 3.11 with venv, Node >= 20 with npm, git.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -17,7 +17,7 @@ LEGACY_STAMP := .venv/.legacy.stamp
 NODE_STAMP := tests/node_modules/.stamp
 STAMPS := $(DEV_STAMP) $(LEGACY_STAMP) $(NODE_STAMP)
 
-.PHONY: setup test test-all lint run bench soak fuzz clean
+.PHONY: setup test test-all test-editors lint run bench soak fuzz clean
 .DELETE_ON_ERROR:
 
 setup:
@@ -49,10 +49,17 @@ lint: setup
 	$(PYRIGHT) --project pyproject.toml
 
 test: lint
-	$(BIN)/python -m pytest -q -n $(JOBS) -m "not long"
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "not long and not editors"
 
 test-all: lint
-	$(BIN)/python -m pytest -q -n $(JOBS)
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "not editors"
+
+# Real editors: a Debian machine fetches them into .editors/, some 2 GB, the first time; nothing is installed.
+test-editors: setup
+	sh tests/editors/setup/terminal.sh
+	sh tests/editors/setup/emacs.sh
+	sh tests/editors/setup/vscode.sh
+	$(BIN)/python -m pytest -q -n 0 -m editors
 
 run: setup
 	$(BIN)/python -m tests.demo
@@ -70,5 +77,5 @@ fuzz: setup
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 clean:
-	rm -rf .venv tests/node_modules build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .editors tests/node_modules build dist .pytest_cache .ruff_cache .hypothesis
 	find broker tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from broker.core.listings import Listings
 from broker.core.pinning import Pinning
 from broker.core.router import Router
 from broker.errors import ConfigError
-from broker.model import Settings, Spec
+from broker.model import Problem, Settings, Spec
 from broker.permissions import DATA
 from broker.permissions.redaction import Redactions
 from broker.runtimes.guests import Guests
@@ -28,6 +30,8 @@ from broker.runtimes.kinds import Kinds
 from broker.runtimes.process import ProcessRuntime
 
 if TYPE_CHECKING:
+    from broker.faces.lsp import Opening
+    from broker.faces.lsp import Session as EditorSession
     from broker.faces.mcp import Session
     from broker.faces.search import Search
     from broker.permissions.gate import Gate
@@ -49,6 +53,8 @@ class Options(Struct, kw_only=True):
     passthrough: str | None = None
     concurrency: int | None = None
     max_frame: int | None = None
+    trusted: bool = True  # whether the workspace may configure plugins
+    plugins: Mapping[str, object] = {}  # options of some, by name, from an editor's settings
     gate: Gate | None = None  # once it was needed
 
 
@@ -80,6 +86,8 @@ def settings(options: Options) -> Settings:
         mcp_configs=options.mcp_configs,
         strict=options.strict,
         workspace=_workspace(),
+        trusted=options.trusted,
+        options=options.plugins,
         environ=os.environ,
     )
     if options.max_frame is not None:
@@ -178,7 +186,9 @@ def router(
     if ledger is not None:
         processes.still = lambda spec: ledger().still(spec)
     audit = Audit(folders.logs, redactions) if found.audit else None
-    runtime = Kinds(processes, guests(processes, redactions, audit, lambda: core).makers)
+    around = guests(processes, redactions, audit, lambda: core)
+    processes.operate = around.ask
+    runtime = Kinds(processes, around.makers)
     pinning = Pinning(folders.state / "pins", found.policy)
     listings = Listings(folders.cache / "lists")
     core = Router(found.plugins, runtime, listings, alone=alone, audit=audit, pinning=pinning, ledger=ledger)
@@ -235,6 +245,15 @@ def run_mcp(options: Options) -> int:
     return asyncio.run(_serve_mcp(found, options))
 
 
+def run_lsp(options: Options) -> int:
+    """Serve one editor on standard input and output until it leaves; the exit code."""
+    from broker.faces.stdio import is_open
+
+    if not is_open():
+        raise ConfigError("standard input and output must be open", hint="`broker lsp` is started by an editor.")
+    return asyncio.run(_serve_lsp(options))
+
+
 def run(
     work: Callable[[Router], Coroutine[Any, Any, int]], found: Settings, *, make: Callable[[Settings], Router] = router
 ) -> int:
@@ -274,6 +293,93 @@ async def _serve_mcp(found: Settings, options: Options) -> int:
     return 0
 
 
+async def _serve_lsp(options: Options) -> int:
+    from broker.faces.lsp import Session
+    from broker.faces.stdio import claim, watch_parent
+    from broker.stream import FdStream
+
+    ended = asyncio.Event()
+    _on_signals(ended.set)
+    watch_parent(ended.set)
+    house = _EditorHouse(options, ended.set)
+    house.session = session = Session(
+        house, FdStream(*claim()), key="stdio", max_frame=options.max_frame or Settings().max_frame, on_end=ended.set
+    )
+    session.start()
+    await ended.wait()
+    session.close()
+    await house.close()
+    return 0 if session.said_goodbye else 1
+
+
+class _EditorHouse:
+    """What runs behind a session of `broker lsp`, from its `initialize` on."""
+
+    def __init__(self, options: Options, end: Callable[[], None]) -> None:
+        self._options, self._end = options, end
+        self._found = Settings()
+        self._core: Router | None = None
+        self._beside: list[asyncio.Future[None]] = []
+        self._due = asyncio.Event()
+        self._reload: Callable[[], object] = self._due.set  # until files are followed
+        self.session: EditorSession
+
+    def open(self, opening: Opening) -> Router:
+        """The workspace is to us what the folder is that an AI client starts us in."""
+        from broker.faces.stdio import watch_process
+
+        options = self._options
+        options.config_file = options.config_file and options.config_file.absolute()
+        options.mcp_configs = [path.absolute() for path in options.mcp_configs]
+        if opening.folders and opening.folders[0].is_dir():
+            os.chdir(opening.folders[0])
+        options.trusted = opening.trusted
+        self._found = settings(options)
+        for problem in self._found.problems:
+            log.warning("%s: %s %s", problem.where, problem.what, problem.fix)
+        self._core = core = router(self._found, ledger=lambda: gate(options), sources=_files(options))
+        if opening.process is not None:
+            watch_process(opening.process, self._end)
+        people = _let_people_in(core, self.session, lambda: gate(options))
+        self._beside = [asyncio.ensure_future(people), asyncio.ensure_future(self._follow(core))]
+        return core
+
+    def problems(self) -> list[Problem]:
+        return self._found.problems
+
+    def configure(self, plugins: Mapping[str, object]) -> None:
+        if plugins != self._options.plugins:
+            self._options.plugins = plugins
+            self._reload()
+
+    def trust(self, trusted: bool) -> None:
+        if trusted != self._options.trusted:
+            self._options.trusted = trusted
+            self._reload()
+
+    async def close(self) -> None:
+        """End every plugin."""
+        for task in self._beside:
+            task.cancel()
+        if self._core is not None:
+            await self._core.stop(LAST_GRACE)
+        if self._beside:
+            await asyncio.wait(self._beside)
+
+    async def _follow(self, core: Router) -> None:
+        """Take up changed files, and what the editor's settings change."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._due.wait(), FOLLOW_AFTER)
+        from broker.core.reloading import Reloading
+
+        read = partial(settings, self._options)
+        reloading = Reloading(self._found, _files(self._options), read, core.generations.apply, lambda new: None)
+        self._reload = lambda: reloading.changed(False, set())
+        if self._due.is_set():
+            self._reload()
+        await reloading.run()
+
+
 def _search(core: Router, found: Settings) -> Search | None:
     """What shows tools behind three others, if any client wants that; a plugin passed through is shown as it is."""
     wanted = "search" in {each.expose for each in (found.surface, *found.clients.values())}
@@ -284,7 +390,7 @@ def _search(core: Router, found: Settings) -> Search | None:
     return Search(ToolIndex(core.catalog), found)
 
 
-async def _let_people_in(core: Router, session: Session, ledger: Callable[[], Gate]) -> None:
+async def _let_people_in(core: Router, session: Session | EditorSession, ledger: Callable[[], Gate]) -> None:
     """Serve `broker restart` and its like, once the client has had its first answers."""
     await asyncio.sleep(CONTROL_AFTER)
     from broker.faces.control import serve

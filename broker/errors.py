@@ -23,6 +23,7 @@ BrokerError                 internal-error       -32603  a bug of ours
 ├── DangerousGrant          dangerous-grant      -31015  a permission that would give away everything else
 ├── Denied                  denied-by-hook       -31017  a plugin's hook refused it
 ├── HostFailed              host-failed          -31018  what a plugin asked broker to do did not work
+├── NotInClient             not-in-client        -31019  a plugin asked for what the client in front cannot do
 ├── NotAnswered             not-answered         -31012  a plugin asked its client something that nobody answered
 ├── ConfigError             bad-config           -31010  a file of the user's is wrong
 └── RemoteError             (the peer's own code) what the other side answered, kept whole
@@ -167,6 +168,12 @@ class HostFailed(BrokerError):
     code = -31018
     name = "host-failed"
     hint = "The message says what the disk, the network or the program answered."
+
+
+class NotInClient(BrokerError):
+    code = -31019
+    name = "not-in-client"
+    hint = "It works in an editor that runs `broker lsp`; a plugin can go on without it."
 
 
 class PermissionMissing(BrokerError):

@@ -288,6 +288,10 @@ class Link:
             key: Id = msgspec.json.decode(id if id is not None else b"", type=Id)
         except msgspec.MsgspecError:
             return
+        self.cancel(key)
+
+    def cancel(self, key: Id) -> None:
+        """Stop the work at a request of the other side, as if that had cancelled it; nothing if it is over."""
         if key not in self._running:
             return
         if self._dialect.answers:

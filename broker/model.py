@@ -47,6 +47,14 @@ class Hook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.on == "pre_request" if self.fail is None else self.fail == "closed"
 
 
+class Command(Struct, frozen=True):
+    """What a person can run of a plugin, in an editor."""
+
+    name: str  # the plugin's own
+    title: str = ""
+    description: str = ""
+
+
 class Spec(Struct, frozen=True, kw_only=True):
     """One plugin as its user configured it: what it is and how it is run. No secrets are printed from it."""
 
@@ -83,6 +91,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     config: Mapping[str, object] = {}  # the manifest's options: their defaults, then what the user set
     restart: Literal["never", "on-failure", "always"] = "on-failure"
     hooks: tuple[Hook, ...] = ()
+    commands: tuple[Command, ...] = ()  # its manifest names; it may register others while it runs
 
     def __repr__(self) -> str:
         """Without the values of `env`, which are often secrets."""
@@ -137,4 +146,5 @@ class Listing(Struct, kw_only=True):
     resources: list[Raw] = []
     templates: list[Raw] = []
     prompts: list[Raw] = []
+    commands: list[Command] = []  # it registered while it ran
     partial: bool = False  # a list was not answered in time: good enough to serve, not to keep

@@ -13,7 +13,7 @@ from msgspec import Raw
 from broker.core.listings import Listings
 from broker.core.ports import Call, Host, Identity, Lost, Reply, Unsent
 from broker.core.router import Router
-from broker.errors import BrokerError, NoSuchMethod, PluginFailed, PluginUnavailable
+from broker.errors import BrokerError, NoSuchMethod, NotInClient, PluginFailed, PluginUnavailable
 from broker.model import Era, Kind, Limits, Listing, Spec
 
 
@@ -46,6 +46,7 @@ class PretendInstance:
         self.levels: list[str] = []
         self.told: list[str] = []
         self.events: list[Any] = []
+        self.heard_of: list[tuple[str, Any]] = []
         self.heard = self.probes = 0
         self.deaf = False
         self.stopped: str | None = None
@@ -131,6 +132,9 @@ class PretendInstance:
     def tell(self, method: str, params: Reply) -> None:
         self.told.append(method)
 
+    def happened(self, name: str, params: bytes) -> None:
+        self.heard_of.append((name, json.loads(params)))
+
     async def stop(self, grace: float = 0) -> None:
         self.alive, self.verdict = False, "was stopped"
         if not self.died.done():
@@ -193,6 +197,25 @@ class PretendFace:
         self.updates: list[str] = []
         self.logs: list[Any] = []
         self.answers: dict[str, Any] = {}
+        self.performs: dict[str, Any] = {}  # operation -> its result, or the error that it raises
+        self.performed: list[tuple[str, str, Any]] = []
+        self.command_changes = 0
+        self.news = asyncio.Event()  # whenever it was asked to do something
+
+    @property
+    def operations(self) -> frozenset[str]:
+        return frozenset(self.performs)
+
+    async def perform(self, op: str, plugin: str, params: bytes) -> Reply:
+        self.performed.append((op, plugin, json.loads(params)))
+        self.news.set()
+        found = self.performs.get(op, NotInClient(op))
+        if isinstance(found, BrokerError):
+            raise found
+        return raw(found)
+
+    def commands_changed(self) -> None:
+        self.command_changes += 1
 
     async def room(self) -> None:
         await self.cleared.wait()

@@ -12,9 +12,11 @@ import click
 from broker import __version__
 from broker.cli.approving import COMMANDS as APPROVING
 from broker.cli.consenting import COMMANDS as CONSENTING
+from broker.cli.locating import COMMANDS as LOCATING
 from broker.cli.moving import COMMANDS as MOVING
 from broker.cli.operating import COMMANDS as OPERATING
 from broker.cli.person import COMMANDS
+from broker.cli.schemas import COMMANDS as SCHEMAS
 from broker.cli.screen import Plain, plain
 from broker.cli.secrets import COMMANDS as SECRETS
 from broker.cli.sources import sources
@@ -74,5 +76,23 @@ def mcp(passthrough: str | None, max_frame: int | None, **sources: Any) -> int:
     return run_mcp(Options(passthrough=passthrough, max_frame=max_frame, **sources))
 
 
-for _command in (*COMMANDS, *APPROVING, *CONSENTING, *OPERATING, *MOVING, *SECRETS):
+@cli.command()
+@sources
+@click.option("--stdio", is_flag=True, help="Which it does anyway; some editors say it.")
+@click.option(
+    "--max-frame", metavar="SIZE", callback=_size, help="The largest message written to the editor; 8MiB if unsaid."
+)
+def lsp(stdio: bool, max_frame: int | None, **sources: Any) -> int:
+    """Serve an editor on standard input and output, as a language server.
+
+    This is what an editor's configuration names: command `broker`, arguments `lsp`.
+    """
+    from broker.app import Options, run_lsp
+
+    if os.isatty(0):
+        click.echo("broker lsp waits for an editor on its standard input; Ctrl-C ends it.", err=True)
+    return run_lsp(Options(max_frame=max_frame, **sources))
+
+
+for _command in (*COMMANDS, *APPROVING, *CONSENTING, *OPERATING, *MOVING, *SECRETS, *LOCATING, *SCHEMAS):
     cli.add_command(_command)

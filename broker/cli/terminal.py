@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from broker import __version__
-from broker.core.ports import Call, Identity, Reply
+from broker.core.ports import Call, Identity, Plain, Reply
 from broker.errors import NoSuchMethod
 from broker.model import Era, Kind, Listing
 from broker.wire.eras import LATEST_LEGACY, LATEST_MODERN, modern_meta
@@ -29,7 +29,7 @@ _IDENTITIES = {
 }
 
 
-class Terminal:
+class Terminal(Plain):
     """Whoever typed the command. As a context it takes its progress bar off the screen at the end."""
 
     key = "terminal"

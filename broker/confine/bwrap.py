@@ -40,8 +40,13 @@ def program() -> str | None:
     return shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin:/run/current-system/sw/bin")
 
 
-def wrapped(wall: Confinement, argv: Sequence[str], env: Mapping[str, str], cwd: str | None) -> tuple[list[str], bytes]:
-    """What the keeper executes in the place of `argv`, and what its jail is told. Raises `OSError`."""
+def wrapped(
+    wall: Confinement, argv: Sequence[str], env: Mapping[str, str], cwd: str | None, given: int = 3
+) -> tuple[list[str], bytes]:
+    """What the keeper executes in the place of `argv`, and what its jail is told. Raises `OSError`.
+
+    `given`: how many descriptors the plugin gets.
+    """
     found = program()
     if found is None:
         raise OSError(2, "bubblewrap is not installed")
@@ -50,19 +55,20 @@ def wrapped(wall: Confinement, argv: Sequence[str], env: Mapping[str, str], cwd:
         "argv": [os.fsencode(word) for word in argv],
         "env": {os.fsencode(name): os.fsencode(value) for name, value in env.items()},
         "cwd": os.fsencode(cwd or "/"),
+        "given": given,
     }
     files: dict[str, str] = inside["files"]
     write: list[str] = inside["write"]
     granted = [*inside["read"], *wall.sockets, *write]
     words = [found, *_namespaces(wall), *_folders(inside["tmp"], wall.proc)]
-    given = DESCRIPTION + 1
+    handed = DESCRIPTION + 1
     for path in files:
-        words += ["--ro-bind-data", str(given), path]
-        given += 1
+        words += ["--ro-bind-data", str(handed), path]
+        handed += 1
     mounts = _code(wall)
     for path in granted:
-        mounts[path] = ["--bind" if path in write else "--ro-bind", f"/proc/self/fd/{given}", path]
-        given += 1
+        mounts[path] = ["--bind" if path in write else "--ro-bind", f"/proc/self/fd/{handed}", path]
+        handed += 1
     for path in sorted(mounts, key=lambda path: path.count("/")):  # the deeper one counts
         words += mounts[path]
     words += _own_code(wall)

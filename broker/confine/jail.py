@@ -191,7 +191,7 @@ class Jail:
     # in the child
 
     def enter(self, cwd: bytes | None, fds: list[int], told: int) -> None:
-        """Become what may be executed. `told` stays open; `fds` become 0, 1, 2. Raises `Refused`."""
+        """Become what may be executed. `told` stays open; `fds` become 0, 1, 2 and so on. Raises `Refused`."""
         self.cwd, self.fds, self.told = cwd, fds, told
         for name, step in STEPS[self.mode]:
             try:
@@ -207,7 +207,7 @@ class Jail:
             os.dup2(fd, number)
         for number, fd in enumerate(self.fds):
             os.dup2(fd, number)
-        kernel.close_all_but(self.told, *range(HANDED, HANDED + len(given)))
+        kernel.close_all_but(self.told, *range(3, len(self.fds)), *range(HANDED, HANDED + len(given)))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is the plugin's to obey: without bubblewrap it would die
 
     def session(self) -> None:
@@ -307,7 +307,8 @@ class Jail:
     def descriptors(self) -> None:
         for number, fd in enumerate(self.fds):
             os.dup2(fd, number)
-        kernel.close_all_but(*(fd for fd in (self.told, self.wire, self._reports) if fd > 2))
+        last = len(self.fds)
+        kernel.close_all_but(*range(3, last), *(fd for fd in (self.told, self.wire, self._reports) if fd >= last))
 
     def bounds(self) -> None:
         for name, value in self.limits.items():

@@ -10,7 +10,7 @@ Rule 1: a keeper is the subreaper of its tree: whoever loses its parent becomes 
         forked or called setsid. The tree is gone when the kernel says that the keeper has no child, and not before.
 Rule 2: the end of the control socket is the end of the broker, however it ended: wait, SIGTERM, wait, SIGKILL.
 Rule 3: the plugin's own exit is told before anything else is done; then the rest of its tree is killed.
-Rule 4: a plugin gets three descriptors and nothing else of ours: no other descriptor, no signal set aside.
+Rule 4: a plugin gets three descriptors, or four (`CHANNEL`), and nothing else of ours: no signal is set aside.
 Rule 5: the trees of a keeper that was killed become the fork server's children, and it kills them. It ends when the
         broker and the last keeper have.
 Rule 6: what is imported here is paid at the first start, and what is written to later is paid by every keeper.
@@ -18,8 +18,8 @@ Rule 6: what is imported here is paid at the first start, and what is written to
 Rule 7: what confines a plugin (`jail.py`) is imported by the fork server at the first one that is to be confined.
 
 To the fork server: `+` (`w` for a confined plugin) with the keeper's end of a control socket.
-To a keeper: the plan with stdin, stdout and stderr, and the wire of a confined plugin; then `t` (SIGTERM to the tree)
-or `k` (SIGKILL).
+To a keeper: the plan with stdin, stdout and stderr, the wire of a confined plugin, and the plugin's channel to its
+host if it gets one; then `t` (SIGTERM to the tree) or `k` (SIGKILL).
 From a keeper, in lines: `pid 123` or `failed 2 program`, of a confined plugin also `failed 40 step why it failed`;
 then `exit -9`; last `gone`.
 
@@ -54,6 +54,7 @@ AGAIN = 0.01  # seconds between two looks for processes that are being killed, a
 LAST = 1.5  # seconds a keeper may take when the broker is gone, before the fork server does it
 CHASES = 50  # times that one look goes after those who were born meanwhile
 GIVE_UP = 10.0  # seconds after which the fork server leaves what nobody can kill
+CHANNEL = 3  # the plugin's descriptor on which it talks with its host; a keeper has nothing else there
 MAX_FD = 4096  # descriptors are numbered from the lowest: a fork server holds one for each plugin
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -198,7 +199,7 @@ class Keeper:
             self._say(f"failed {error.errno} fork{' ' + _reason(error) if wall else ''}")
             return
         if self.main == 0:
-            become(keeper, cwd, argv, env, fds[:3], told, self.jail)
+            become(keeper, cwd, argv, env, fds[:3] + fds[3 + bool(wall) :], told, self.jail)
         for fd in (*fds, told):
             os.close(fd)
         self.heard.append(self.failed)
@@ -289,7 +290,7 @@ def receive(control: socket.socket) -> Plan | None:
     Twice four bytes of length, of the fields and of the wall. Fields end with NUL: folder, number of words, words,
     variables. The wall is what `Jail` takes, and empty for a plugin that is not confined.
     """
-    data, fds = received(control, 1 << 16, 4)
+    data, fds = received(control, 1 << 16, 5)
     if len(fds) < 3:
         return None
     while len(data) < 8 or len(data) < 8 + sum(lengths(data)):
@@ -341,7 +342,7 @@ def become(
             clear_signals()
             for number, fd in enumerate(fds):
                 os.dup2(fd, number)
-            close_all_but(told)
+            close_all_but(told, *range(CHANNEL, len(fds)))
             if cwd is not None:
                 what = "folder"
                 os.chdir(cwd)
@@ -469,13 +470,24 @@ def keep(control: int) -> None:
     try:
         os.setsid()
         adopt_orphans()
-        close_all_but(control)
-        Keeper(control).run()
+        Keeper(alone_with(control)).run()
         code = 0
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
     finally:
         os._exit(code)
+
+
+def alone_with(control: int) -> int:
+    """Close every other descriptor, and keep the number that is the plugin's; the number of `control` then."""
+    if control == CHANNEL:
+        control = os.dup(control)
+    close_all_but(control)
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    if nothing != CHANNEL:
+        os.dup2(nothing, CHANNEL)
+        os.close(nothing)
+    return control
 
 
 def wake_on_exits() -> int:

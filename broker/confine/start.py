@@ -41,8 +41,11 @@ async def start(
     own: str | None = None,
     found: Abilities | None = None,
     witness: Witness | None = None,
+    channel: int | None = None,
 ) -> Child:
     """Start `argv` held to `wall`. `told` hears of each host it was refused; `own` is its data folder.
+
+    `channel` is its descriptor 3, if it gets one.
 
     `witness` sees what else it tries; it is as slow as that takes, and may fork, though it starts no more for it.
 
@@ -61,6 +64,7 @@ async def start(
             cwd=cwd,
             wall=surroundings.wall,
             asks=None if witness is None else surroundings.watched(witness, told),
+            channel=channel,
         )
     except BaseException:
         await asyncio.shield(surroundings.close())

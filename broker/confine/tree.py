@@ -293,9 +293,11 @@ async def spawn(
     cwd: str | None,
     wall: Confinement | None = None,
     asks: Callable[[int], None] | None = None,
+    channel: int | None = None,
 ) -> Child:
     """Start `argv` (on Windows a command line) in a session of its own, held to `wall` by the kernel.
 
+    It has `channel` as its descriptor 3; ours stays open, and there is none on Windows.
     `asks` is given the descriptor on which a watched one is seen, before it begins: it waits for that at each call.
     Raises `OSError`, `ValueError`, and `NotEnforced` when it cannot be held: then nothing was executed.
     """
@@ -304,10 +306,10 @@ async def spawn(
             raise NotEnforced(f"{wall.name} was not started: nothing can confine a program on Windows yet")
         return _Plain(_popen(argv, env, cwd))
     assert not isinstance(argv, str)
-    plan = _plan(argv, env, cwd, wall)
+    plan = _plan(argv, env, cwd, wall, 3 if channel is None else 4)
     for _ in range(TRIES):
         with contextlib.suppress(ConnectionError):
-            child = await _handed_over(plan, wall)
+            child = await _handed_over(plan, wall, channel)
             if asks is not None:
                 child.hear_asks(asks)
             refusal = await _opened(child)
@@ -356,7 +358,7 @@ async def _opened(child: _Kept) -> _Refusal | None:
         raise
 
 
-async def _handed_over(plan: bytes, wall: Confinement | None) -> _Kept:
+async def _handed_over(plan: bytes, wall: Confinement | None, channel: int | None) -> _Kept:
     """A child whose keeper has what to start. Raises `OSError`."""
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
         stdin, to_stdin = _pipe(theirs, ours)
@@ -368,6 +370,8 @@ async def _handed_over(plan: bytes, wall: Confinement | None) -> _Kept:
         if wall is not None:
             wire, fourth = _wire(ours, theirs)
             given.append(fourth)
+        if channel is not None:
+            given.append(channel)
         _server.fork(theirs.enter_context(keepers).fileno(), confine=wall is not None)
         with contextlib.suppress(ConnectionError):  # there is no keeper; what is in the socket says why
             sent = socket.send_fds(control, [plan], given)
@@ -392,13 +396,13 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
     return read, write
 
 
-def _plan(argv: Sequence[str], env: Mapping[str, str], cwd: str | None, wall: Confinement | None) -> bytes:
+def _plan(argv: Sequence[str], env: Mapping[str, str], cwd: str | None, wall: Confinement | None, given: int) -> bytes:
     """What `keeper.receive` reads. Raises `ValueError`."""
     described = b""
     if wall is not None and wall.mode == "stage2":
         from broker.confine import bwrap
 
-        argv, described = bwrap.wrapped(wall, argv, env, cwd)
+        argv, described = bwrap.wrapped(wall, argv, env, cwd, given)
         env, cwd = {}, None
     elif wall is not None:
         described = _described(wall, argv)

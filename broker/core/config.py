@@ -35,8 +35,8 @@ from broker.core.mcpservers import Found, Server, environment, server_spec, serv
 from broker.core.shape import Wrong, dotted, shaped, table, unknown_key
 from broker.core.source import Faulty, Toml, read_toml
 from broker.core.workspace import NAME as WORKSPACE_FILE
-from broker.core.workspace import narrow
-from broker.model import Limits, Policy, Problem, Settings, Spec, Surface
+from broker.core.workspace import held_back, narrow, tuned
+from broker.model import Command, Limits, Policy, Problem, Settings, Spec, Surface
 
 _LEAST_FRAME = 64 << 10  # bytes; below it ordinary tool lists would not pass
 _WASM_MEMORY, _WASM_TIMEOUT = 64 << 20, 30.0  # bytes of one instance, seconds of one call
@@ -92,11 +92,14 @@ def load(
     mcp_configs: Sequence[Path] = (),
     strict: bool = False,
     workspace: Path | None = None,
+    trusted: bool = True,
+    options: Mapping[str, object] | None = None,
     environ: Mapping[str, str],
 ) -> Settings:
     """All settings, in the order and by the rules above. `strict`: the `mcp_configs` and nothing else.
 
     A file that was named and is not there is a Problem; without a file nothing is configured, which is fine.
+    `trusted`: whether the workspace's file may configure plugins. `options`: what an editor's settings say of some.
     """
     reading = _Reading(Surroundings(environ, workspace))
     own = None if strict else config_file or default_config_file(environ)
@@ -105,7 +108,9 @@ def load(
     for path in mcp_configs:
         reading.add(servers_in(path, reading.around))
     if own is not None and workspace is not None:
-        reading.narrowed(workspace, own)
+        reading.narrowed(workspace, own, trusted)
+    if options and trusted:  # an editor takes its settings from the workspace, too
+        reading.replace(tuned(options, reading.known))
     reading.settings.named = sorted(reading.around.named)
     return reading.settings
 
@@ -155,8 +160,17 @@ class _Reading:
             self.add(_entries(file, "plugins", self.around, _plugin))
             self.add(_entries(file, "servers", self.around, _server))
 
-    def narrowed(self, workspace: Path, own: Path) -> None:
-        for one in narrow(workspace, self._known, own=own, concurrency=self.settings.concurrency):
+    def narrowed(self, workspace: Path, own: Path, trusted: bool) -> None:
+        found = narrow(workspace, self._known, own=own, concurrency=self.settings.concurrency)
+        self.replace(found if trusted else held_back(found, self._known, workspace))
+
+    @property
+    def known(self) -> Mapping[str, Found]:
+        return dict(self._known)
+
+    def replace(self, found: Iterable[Found | Problem]) -> None:
+        """Put these in the place of those of the same names."""
+        for one in found:
             if isinstance(one, Problem):
                 self.settings.problems.append(one)
             else:
@@ -270,6 +284,7 @@ def _plugin(name: str, held: object, path: Path, around: Surroundings) -> tuple[
         config=_options(manifest, entry.config),
         restart=manifest.restart.policy,
         hooks=manifest.hooks,
+        commands=tuple(Command(name, each.title, each.description) for name, each in manifest.commands.items()),
     )
     return spec, manifest
 
@@ -292,9 +307,12 @@ def _check_manifest(name: str, manifest: Manifest, folder: Path) -> None:
 
 
 def _asked(manifest: Manifest) -> dict[str, tuple[str, ...] | bool]:
-    """What it asks for: its table, and to be asked about what others do."""
+    """What it asks for: its table, to be asked about what others do, and to show its commands."""
+    asked = manifest.permissions.asked()
     hooks = tuple(dict.fromkeys(hook.on for hook in manifest.hooks))
-    return {**manifest.permissions.asked(), **({"hooks": hooks} if hooks else {})}
+    if manifest.commands:
+        asked["ui"] = tuple(dict.fromkeys((*manifest.permissions.ui, "command")))
+    return {**asked, **({"hooks": hooks} if hooks else {})}
 
 
 def _options(manifest: Manifest, given: Mapping[str, object]) -> dict[str, object]:

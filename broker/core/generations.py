@@ -18,6 +18,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from broker.core.catalog import Catalog
+from broker.core.commands import Commands, Offered
 from broker.core.deadlines import Deadlines
 from broker.core.listings import Listings
 from broker.core.pinning import Pinning
@@ -26,7 +27,7 @@ from broker.core.ports import Caller, Identity, Runtime
 from broker.core.starts import Starts
 from broker.core.status import State, Status, Surface
 from broker.errors import BrokerError, NotFound
-from broker.model import KINDS, Kind, Listing, Spec
+from broker.model import KINDS, Command, Kind, Listing, Spec
 
 log = logging.getLogger("broker.generations")
 
@@ -42,6 +43,9 @@ class Neighbours(House, Protocol):
     def relisted(self, kinds: set[Kind]) -> None: ...
     def present(self, plugin: Plugin) -> None: ...
     def gone(self, name: str) -> None: ...
+    def commands_changed(self) -> None: ...
+    def hears_config(self, name: str) -> bool: ...
+    def configured(self, spec: Spec) -> None: ...
     @property
     def client(self) -> tuple[Identity, Caller]:
         """Who is here, and opens what is opened without a call."""
@@ -64,6 +68,7 @@ class Generations:
         self.disabled: dict[str, Spec] = {}
         self.unknown: set[str] = set()  # plugins whose lists nobody knows
         self.deadlines = Deadlines()
+        self.commands = Commands()
         self._starts = Starts()
         self._runtime, self._listings, self._catalog, self._house = runtime, listings, catalog, house
         self._alone, self._pinning = alone, pinning or Pinning()
@@ -81,6 +86,7 @@ class Generations:
             self.disabled[spec.name] = spec
             return
         known = self._listings.get(spec)
+        self.commands.met(spec.name, known)
         self.plugins[spec.name] = plugin = self._generation(spec, known)
         self._show(plugin)
         if known is None:
@@ -147,13 +153,36 @@ class Generations:
         """Keep what a plugin showed; those of `kinds`, which it changed, that are changed for clients."""
         name = plugin.spec.name
         if not listing.partial:
-            self._listings.put(plugin.spec, listing)
+            self._keep(plugin, listing)
         if self.plugins.get(name) is not plugin:
             return set()
         self.unknown.discard(name)
         before = self._catalog.listing(name)
         self._show(plugin)
         return changed_kinds(before, self._catalog.listing(name), kinds) if plugin.pinned else kinds
+
+    def _keep(self, plugin: Plugin, listing: Listing) -> None:
+        self._listings.put(plugin.spec, replace(listing, commands=self.commands.registered(plugin.spec.name)))
+
+    def register(self, name: str, command: Command) -> None:
+        """A plugin registered a command."""
+        if self.commands.add(name, command):
+            self._registered(name)
+
+    def unregister(self, name: str, command: str) -> None:
+        """A plugin does not know this command any more."""
+        if self.commands.drop(name, command):
+            self._registered(name)
+
+    def _registered(self, name: str) -> None:
+        plugin = self.plugins.get(name)
+        if plugin is not None and plugin.listing is not None and not plugin.listing.partial:
+            self._keep(plugin, plugin.listing)
+        self._house.commands_changed()
+
+    def offered(self) -> list[Offered]:
+        """The commands that a person can run now; nothing of a plugin that its user has yet to approve."""
+        return self.commands.offered(plugin.spec for plugin in self.plugins.values() if not plugin.withheld.reason)
 
     @property
     def notices(self) -> list[bytes]:
@@ -186,10 +215,13 @@ class Generations:
                 self._house.replaced(plugin)
 
     async def _changed(self, old: Plugin, spec: Spec, touched: bool) -> None:
-        if not touched and _what_runs(spec) == _what_runs(old.spec):
+        if not touched and _what_runs(self._heard(spec, old.spec)) == _what_runs(old.spec):
             if spec != old.spec or self._pinning.moved(spec.name):
                 before = self._shown()
+                configured = dict(spec.config) != dict(old.spec.config)
                 old.tune(spec)
+                if configured:
+                    self._house.configured(spec)
                 self._show(old)
                 self._tell(before)
             return
@@ -198,6 +230,10 @@ class Generations:
             return
         self._swap(old, new)
         self._leave(old, DRAIN)
+
+    def _heard(self, spec: Spec, old: Spec) -> Spec:
+        """`spec` without what its running instance is told of instead of being replaced."""
+        return replace(spec, config=old.config) if self._house.hears_config(spec.name) else spec
 
     def _clients(self, old: Plugin) -> list[tuple[Identity, Caller]]:
         """Whom a new generation is to be opened for: those the old one is, or who is here."""
@@ -245,6 +281,7 @@ class Generations:
             before = self._shown()
             self._catalog.put(old.spec, None)
             self._pinning.forget(name)
+            self.commands.forget(name)
             self._house.gone(name)
             self._tell(before)
             self._leave(old, HURRY)
@@ -291,14 +328,19 @@ class Generations:
 
     # what clients see
 
-    def _shown(self) -> dict[Kind, list[bytes]]:
-        return {kind: [bytes(entry.raw) for entry in self._catalog.entries(kind)] for kind in KINDS}
+    def _shown(self) -> tuple[dict[Kind, list[bytes]], list[Offered]]:
+        lists: dict[Kind, list[bytes]] = {
+            kind: [bytes(entry.raw) for entry in self._catalog.entries(kind)] for kind in KINDS
+        }
+        return lists, self.offered()
 
-    def _tell(self, before: dict[Kind, list[bytes]]) -> None:
-        after = self._shown()
-        changed: set[Kind] = {kind for kind in KINDS if before[kind] != after[kind]}
+    def _tell(self, before: tuple[dict[Kind, list[bytes]], list[Offered]]) -> None:
+        lists, commands = self._shown()
+        changed: set[Kind] = {kind for kind in KINDS if before[0][kind] != lists[kind]}
         if changed:
             self._house.relisted(changed)
+        if before[1] != commands:
+            self._house.commands_changed()
 
 
 def _what_runs(spec: Spec) -> tuple[object, ...]:

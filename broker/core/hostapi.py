@@ -1,10 +1,10 @@
-"""What a plugin in one of the broker's own runtimes asks the broker to do: the one way for all of it.
+"""What a plugin asks the broker to do: the one way for all of it, whatever the plugin runs in.
 
 Rule 1: in this order: the operation is known, its params agree with the table, it is not asked for too often, it was
         granted; only then anything happens. What was granted is what the running instance was started with.
 Rule 2: each ends with JSON or a `BrokerError`, whose `name` is for the guest to tell failures apart. Both are bounded.
 Rule 3: what needs the disk, the network or a process is done by `Powers`, which are given from above.
-Rule 4: nobody in front is no failure of `toast`, `set_status`, `register_command`, `progress`: the answer says so.
+Rule 4: nobody in front is no failure of what is only shown: the answer says so. The rest of that is in `Front`.
 """
 
 from __future__ import annotations
@@ -20,36 +20,33 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from broker.core import hosttable as table
+from broker.core import hostparams as given
 from broker.core.audit import Audit
 from broker.core.catalog import shown_name
-from broker.core.hostasking import Asking
 from broker.core.hostbounds import Bounds
+from broker.core.hostfront import Front, path_of, uri_of
+from broker.core.hostoperation import Operation
+from broker.core.hostparams import MOST
 from broker.core.hoststate import Store
-from broker.core.hosttable import MOST, OPERATIONS, Operation
+from broker.core.hosttable import OPERATIONS
 from broker.core.ports import Call, Identity, Nobody
 from broker.core.router import Router
-from broker.core.status import Surface
 from broker.errors import (
     BadArguments,
     BrokerError,
     FrameTooLarge,
-    HostFailed,
     NotAnswered,
     NotFound,
-    Overloaded,
     PermissionMissing,
 )
-from broker.model import Era, Spec
+from broker.model import Spec
 from broker.permissions.redaction import Redactions
-from broker.permissions.scopes import Permission, allowed, parse
+from broker.permissions.scopes import Permission, allowed, parse, permission
 from broker.wire import eras
 
 log = logging.getLogger("broker.host")
 
 KEPT = "kept"  # folder of what plugins keep, in the state folder
-MOST_STATUS, MOST_COMMANDS = 16, 64  # of one plugin
-SEVERITY = {"debug": "debug", "info": "info", "warn": "warning", "error": "error"}
 
 _encode = msgspec.json.Encoder().encode
 _NULL = b"null"
@@ -58,10 +55,13 @@ _NULL = b"null"
 class Powers(Struct, frozen=True, kw_only=True):
     """What the host does outside of the broker, for the plugin of a `Spec`. Each raises `BrokerError`, nothing else."""
 
-    read: Callable[[Spec, table.Read], Awaitable[dict[str, Any]]]
-    write: Callable[[Spec, table.Write], Awaitable[dict[str, Any]]]
-    fetch: Callable[[Spec, table.Fetch], Awaitable[dict[str, Any]]]
-    execute: Callable[[Spec, table.Exec], Awaitable[dict[str, Any]]]
+    read: Callable[[Spec, given.Read], Awaitable[dict[str, Any]]]
+    write: Callable[[Spec, given.Write], Awaitable[dict[str, Any]]]
+    fetch: Callable[[Spec, given.Fetch], Awaitable[dict[str, Any]]]
+    execute: Callable[[Spec, given.Exec], Awaitable[dict[str, Any]]]
+    secret: Callable[[Spec, str], Awaitable[str | None]]  # its value in the keyring
+    keep: Callable[[Spec, str, str | None], Awaitable[bool]]  # another value; None forgets it, if there was one
+    configure: Callable[[Spec, str, Any], Awaitable[None]]  # an option in its user's file; None takes it out
     log: Callable[[Spec, str], None]  # a line for its log file
     places: Callable[[Spec], Mapping[str, str]]  # what a path may begin with: workspace, data, plugin, home
 
@@ -77,14 +77,14 @@ class HostApi:
     ) -> None:
         self._powers, self._audit, self._redactions = powers, audit, redactions or Redactions()
         self._store, self._bounds = Store(state / KEPT), Bounds()
-        self._surfaces: dict[str, tuple[Spec, Surface]] = {}
         self._router: Router | None = None
-        self._asking: Asking | None = None
+        self.front = Front(self._redactions, lambda: self._router)
 
     def serve(self, router: Router) -> None:
         """Plugins are called, and clients are reached, through this router."""
         self._router = router
-        router.generations.surface = self.surface
+        router.generations.surface = self.front.surface
+        router.showing = self.front
 
     async def answer(self, spec: Spec, op: str, params: bytes, call: Call | None = None) -> bytes:
         """As `call`, for a guest: `{"ok": result}`, or `{"error": {code, message, hint}}`."""
@@ -106,7 +106,7 @@ class HostApi:
             with self._bounds.taken(spec.name, operation):
                 wanted = operation.wants(held)
                 _check(spec, wanted)
-                found = await _DO[op](self, spec, held, call)
+                found = await self._done(op, spec, held, call)
             if len(found) > MOST:
                 raise FrameTooLarge(f"the result of {op} is longer than {MOST >> 20} MiB", hint="Ask for less of it.")
         except BaseException as error:
@@ -115,10 +115,9 @@ class HostApi:
         self._note(spec, op, operation, wanted, call, began, found)
         return found
 
-    def surface(self, name: str) -> Surface:
-        """What the newest generation of a plugin shows."""
-        held = self._surfaces.get(name)
-        return held[1] if held is not None else Surface()
+    def drop(self, spec: Spec) -> None:
+        """The instance that ran as `spec` has ended, and what it showed with it."""
+        self.front.ended(spec)
 
     # what every operation passes
 
@@ -129,10 +128,15 @@ class HostApi:
         try:
             held = msgspec.json.decode(params, type=operation.params)
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise BadArguments(f"{operation.name}: {error}", hint="Compare them with the table.") from None
-        if isinstance(held, table.Read | table.Write):
+            raise BadArguments(f"{operation.name}: {error}", hint="Compare them with the given.") from None
+        if isinstance(held, given.Read | given.Write):
             held.path = self._path(spec, held.path)
         return held
+
+    async def _done(self, op: str, spec: Spec, held: Any, call: Call | None) -> bytes:
+        if op in _FRONT:
+            return await _FRONT[op](self.front, spec, held, call)
+        return await _DO[op](self, spec, held, call)
 
     def _path(self, spec: Spec, path: str) -> str:
         if path.startswith("${"):
@@ -162,96 +166,57 @@ class HostApi:
         caller, identity = (Nobody(), Identity()) if call is None else (call.caller, call.identity)
         self._audit.note(Call(caller, identity, f"host/{op[:100]}", about), spec.name, began, ended)
 
-    # to whoever is in front
-
-    def _tell(self, spec: Spec, level: str, text: str, call: Call | None) -> bool:
-        """Send a log message; whether it was sent to anybody."""
-        router = self._served()
-        said = _encode({"level": SEVERITY[level], "logger": spec.name, "data": text})
-        if call is None:
-            router.logged(said)
-            return router.attended
-        if not _wants(call, SEVERITY[level]):
-            return False
-        call.caller.tell("notifications/message", said)
-        return not isinstance(call.caller, Nobody)
-
-    def _served(self) -> Router:
-        if self._router is None:
-            raise HostFailed("the broker is not ready yet")
-        return self._router
-
-    def _shown(self, spec: Spec) -> Surface:
-        """The surface of this instance, to be changed."""
-        held = self._surfaces.get(spec.name)
-        if held is None or held[0] is not spec:
-            held = self._surfaces[spec.name] = spec, Surface()
-        return held[1]
-
     # the operations
 
-    async def log(self, spec: Spec, params: table.Log, call: Call | None) -> bytes:
+    async def log(self, spec: Spec, params: given.Log, call: Call | None) -> bytes:
         text = self._redactions.text(spec.name, params.message)
         self._powers.log(spec, f"{params.level}: {text}")
-        self._tell(spec, params.level, text, call)
+        self.front.tell(spec, params.level, text, call)
         return _NULL
 
-    async def toast(self, spec: Spec, params: table.Toast, call: Call | None) -> bytes:
-        text = f"{params.title}: {params.message}" if params.message else params.title
-        return _shown(self._tell(spec, params.kind, self._redactions.text(spec.name, text), call))
+    async def config_get(self, spec: Spec, params: given.ConfigGet, call: Call | None) -> bytes:
+        config = spec.config if self._router is None else self._router.config_of(spec)
+        return _encode(dict(config) if params.key is None else config.get(params.key))
 
-    async def register_command(self, spec: Spec, params: table.RegisterCommand, call: Call | None) -> bytes:
-        commands = self._shown(spec).commands
-        if params.name not in commands and len(commands) >= MOST_COMMANDS:
-            raise Overloaded(f"{spec.name} has {MOST_COMMANDS} commands already", hint="It can offer no more.")
-        commands[params.name] = params.description
-        return _shown(self._served().attended)
+    async def config_set(self, spec: Spec, params: given.ConfigSet, call: Call | None) -> bytes:
+        await self._powers.configure(spec, params.key, params.value)
+        return _NULL
 
-    async def set_status(self, spec: Spec, params: table.SetStatus, call: Call | None) -> bytes:
-        notes = self._shown(spec).notes
-        if not params.value:
-            notes.pop(params.key, None)
-        elif params.key not in notes and len(notes) >= MOST_STATUS:
-            raise Overloaded(f"{spec.name} shows {MOST_STATUS} texts already", hint="Set one of them to an empty text.")
-        else:
-            notes[params.key] = self._redactions.text(spec.name, params.value)
-        return _shown(self._served().attended)
+    async def secret_get(self, spec: Spec, params: given.Secret, call: Call | None) -> bytes:
+        value = await self._powers.secret(spec, params.name)
+        if value is not None:
+            self._redactions.learn(spec.name, value)
+        return _encode(given.Held(value))
 
-    async def progress(self, spec: Spec, params: table.Progress, call: Call | None) -> bytes:
-        if call is None:
-            return _shown(False)
-        call.heard = True
-        self._served().generations.deadlines.progressed(call)
-        if call.token is None:
-            return _shown(False)
-        said = {name: value for name, value in msgspec.structs.asdict(params).items() if value is not None}
-        call.caller.tell("notifications/progress", _encode({"progressToken": call.token, **said}))
-        return _shown(True)
+    async def secret_set(self, spec: Spec, params: given.SecretSet, call: Call | None) -> bytes:
+        self._redactions.learn(spec.name, params.value)
+        await self._powers.keep(spec, params.name, params.value)
+        return _NULL
 
-    async def config_get(self, spec: Spec, params: table.ConfigGet, call: Call | None) -> bytes:
-        return _encode(dict(spec.config) if params.key is None else spec.config.get(params.key))
+    async def secret_delete(self, spec: Spec, params: given.Secret, call: Call | None) -> bytes:
+        return _encode(given.Deleted(await self._powers.keep(spec, params.name, None)))
 
-    async def state_get(self, spec: Spec, params: table.StateGet, call: Call | None) -> bytes:
+    async def state_get(self, spec: Spec, params: given.StateGet, call: Call | None) -> bytes:
         return await self._store.get(spec.name, params.key)
 
-    async def state_set(self, spec: Spec, params: table.StateSet, call: Call | None) -> bytes:
+    async def state_set(self, spec: Spec, params: given.StateSet, call: Call | None) -> bytes:
         await self._store.set(spec.name, params.key, bytes(params.value))
         return _NULL
 
-    async def read(self, spec: Spec, params: table.Read, call: Call | None) -> bytes:
+    async def read(self, spec: Spec, params: given.Read, call: Call | None) -> bytes:
         return _encode(await self._powers.read(spec, params))
 
-    async def write(self, spec: Spec, params: table.Write, call: Call | None) -> bytes:
+    async def write(self, spec: Spec, params: given.Write, call: Call | None) -> bytes:
         return _encode(await self._powers.write(spec, params))
 
-    async def fetch(self, spec: Spec, params: table.Fetch, call: Call | None) -> bytes:
+    async def fetch(self, spec: Spec, params: given.Fetch, call: Call | None) -> bytes:
         return _encode(await self._powers.fetch(spec, params))
 
-    async def execute(self, spec: Spec, params: table.Exec, call: Call | None) -> bytes:
+    async def execute(self, spec: Spec, params: given.Exec, call: Call | None) -> bytes:
         return _encode(await self._powers.execute(spec, params))
 
-    async def call_tool(self, spec: Spec, params: table.CallTool, call: Call | None) -> bytes:
-        router = self._served()
+    async def call_tool(self, spec: Spec, params: given.CallTool, call: Call | None) -> bytes:
+        router = self.front.served
         name = params.tool if router.alone is not None else shown_name(params.plugin, params.tool)
         given = {"name": Raw(_encode(name)), "arguments": Raw(_encode(params.arguments))}
         if call is None:
@@ -268,11 +233,22 @@ class HostApi:
             raise NotAnswered(f"{params.plugin} asks its client something, and {spec.name} cannot pass that on")
         return found
 
-    async def ask(self, spec: Spec, params: table.Ask, call: Call | None) -> bytes:
-        if self._asking is None:
-            self._asking = Asking(self._served().generations.deadlines)
-        params.message = self._redactions.text(spec.name, params.message)
-        return await self._asking.ask(spec.name, params, call)
+    async def show(self, spec: Spec, params: given.Show, call: Call | None) -> bytes:
+        if params.uri.startswith(("/", "${")):
+            params.uri = uri_of(self._path(spec, params.uri))
+        return await self.front.show(spec, params, call)
+
+    async def edit(self, spec: Spec, params: given.Edit, call: Call | None) -> bytes:
+        unwritable = [uri for uri in params.changes if not _may_write(spec, uri)]
+        return await self.front.edit(spec, params, unwritable, call)
+
+    async def diagnostics(self, spec: Spec, params: given.Diagnostics, call: Call | None) -> bytes:
+        if any(fix.edits for each in params.diagnostics for fix in each.fixes):
+            _check(spec, Permission("ui", "edit"))
+        return await self.front.diagnostics(spec, params, call)
+
+    async def subscribe(self, spec: Spec, params: given.Subscribe, call: Call | None) -> bytes:
+        return _encode(given.Subscribed(self.front.served.events.subscribe(spec, params.names)))
 
 
 def _check(spec: Spec, wanted: Permission | None) -> None:
@@ -291,24 +267,21 @@ def _granted(texts: tuple[str, ...]) -> tuple[Permission, ...]:
     return tuple(map(parse, texts))
 
 
-def _wants(call: Call, severity: str) -> bool:
-    """Whether the client of `call` wants messages as severe as this; in the modern era only if it asked for them."""
-    if call.log_level is None:
-        return call.identity.era is Era.LEGACY
-    return eras.LOG_LEVELS.index(severity) >= eras.LOG_LEVELS.index(call.log_level)
-
-
-def _shown(shown: bool) -> bytes:
-    return b'{"shown":true}' if shown else b'{"shown":false}'
+def _may_write(spec: Spec, uri: str) -> bool:
+    path = path_of(uri)
+    try:
+        return path is not None and "*" not in path and allowed(_granted(spec.granted), permission("write", path))
+    except ValueError:
+        return False
 
 
 _DO: Mapping[str, Callable[[HostApi, Spec, Any, Call | None], Awaitable[bytes]]] = {
     "log": HostApi.log,
-    "toast": HostApi.toast,
-    "register_command": HostApi.register_command,
-    "set_status": HostApi.set_status,
-    "progress": HostApi.progress,
     "config.get": HostApi.config_get,
+    "config.set": HostApi.config_set,
+    "secrets.get": HostApi.secret_get,
+    "secrets.set": HostApi.secret_set,
+    "secrets.delete": HostApi.secret_delete,
     "state.get": HostApi.state_get,
     "state.set": HostApi.state_set,
     "fs.read": HostApi.read,
@@ -316,5 +289,23 @@ _DO: Mapping[str, Callable[[HostApi, Spec, Any, Call | None], Awaitable[bytes]]]
     "http.fetch": HostApi.fetch,
     "exec": HostApi.execute,
     "call": HostApi.call_tool,
-    "ask": HostApi.ask,
+    "show": HostApi.show,
+    "editor.edit": HostApi.edit,
+    "editor.diagnostics": HostApi.diagnostics,
+    "events.subscribe": HostApi.subscribe,
+}
+_FRONT: Mapping[str, Callable[[Front, Spec, Any, Call | None], Awaitable[bytes]]] = {
+    "toast": Front.toast,
+    "register_command": Front.register_command,
+    "set_status": Front.set_status,
+    "progress": Front.progress,
+    "progress.begin": Front.begin,
+    "progress.report": Front.report,
+    "progress.end": Front.finish,
+    "ask": Front.ask,
+    "pick": Front.pick,
+    "input": Front.input,
+    "confirm": Front.confirm,
+    "editor.active": Front.active,
+    "editor.read": Front.read,
 }

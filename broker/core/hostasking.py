@@ -1,4 +1,4 @@
-"""A plugin's question to the person who made the call, by elicitation.
+"""A plugin's question to the person in front: by elicitation, or in the client's own way.
 
 Rule 1: the person sees which plugin asks. Nothing but an answer of theirs is an answer.
 Rule 2: the same question of one plugin to one client is asked once, however many of its calls wait for it.
@@ -8,17 +8,17 @@ Rule 3: while a person thinks, the clock of the call stands still; after `PATIEN
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from broker.core.consent import ASK, PATIENCE
 from broker.core.deadlines import Deadlines
-from broker.core.hosttable import MOST
-from broker.core.hosttable import Ask as Params
-from broker.core.ports import Call
+from broker.core.hostparams import MOST, Answer
+from broker.core.hostparams import Ask as Params
+from broker.core.ports import Call, Caller
 from broker.errors import BadArguments, BrokerError, NotAnswered
 from broker.wire import questions
 
@@ -28,9 +28,7 @@ _FIELDS = ("string", "number", "integer", "boolean", "array")
 _encode = msgspec.json.Encoder().encode
 
 
-class _Answer(Struct, omit_defaults=True):
-    action: Literal["accept", "decline", "cancel"]
-    content: dict[str, Any] | None = None
+_Key = tuple[str, str, bytes]  # a plugin, a client, what is asked
 
 
 class _Question(Struct, eq=False):
@@ -43,7 +41,7 @@ class Asking:
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
-        self._open: dict[tuple[str, str, bytes], _Question] = {}
+        self._open: dict[_Key, _Question] = {}
 
     async def ask(self, plugin: str, params: Params, call: Call | None) -> bytes:
         """The answer as JSON. Raises `NotAnswered`, `BadArguments`."""
@@ -52,18 +50,29 @@ class Asking:
             raise NotAnswered(f"nobody called {plugin}, so there is nobody to ask")
         if questions.refused(call.identity.version, call.identity.capabilities, ASK, put):
             raise NotAnswered(f"{call.caller.title} does not ask its user questions")
+        return await self._waited((plugin, call.caller.key, put), lambda: _asked(plugin, put, call), call)
+
+    async def perform(self, caller: Caller, op: str, plugin: str, params: bytes, call: Call | None) -> bytes:
+        """The answer of a client that puts questions of this kind itself. Raises `NotAnswered` and what it answers."""
+        key = (plugin, caller.key, op.encode() + params)
+        return await self._waited(key, lambda: _performed(caller, op, plugin, params), call)
+
+    async def _waited(self, key: _Key, ask: Callable[[], Coroutine[Any, Any, bytes]], call: Call | None) -> bytes:
+        """While it is open, the clock of the call stands still."""
+        if call is None:
+            return await self._shared(key, ask)
         call.questions += 1
         call.heard = True
         try:
-            return await self._shared((plugin, call.caller.key, put), call)
+            return await self._shared(key, ask)
         finally:
             call.questions -= 1
             self._deadlines.progressed(call)
 
-    async def _shared(self, key: tuple[str, str, bytes], call: Call) -> bytes:
+    async def _shared(self, key: _Key, ask: Callable[[], Coroutine[Any, Any, bytes]]) -> bytes:
         question = self._open.get(key)
         if question is None:
-            task = asyncio.get_running_loop().create_task(_asked(key[0], key[2], call))
+            task = asyncio.get_running_loop().create_task(ask())
             question = self._open[key] = _Question(task)
             task.add_done_callback(lambda _: self._open.pop(key, None))
         question.waiting += 1
@@ -74,6 +83,14 @@ class Asking:
             if not question.waiting and not question.task.done():
                 self._open.pop(key, None)
                 question.task.cancel()
+
+
+async def _performed(caller: Caller, op: str, plugin: str, params: bytes) -> bytes:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return bytes(await caller.perform(op, plugin, params))
+    except TimeoutError:
+        raise NotAnswered(f"nobody answered {plugin} within {PATIENCE:g} s") from None
 
 
 async def _asked(plugin: str, put: bytes, call: Call) -> bytes:
@@ -87,7 +104,7 @@ async def _asked(plugin: str, put: bytes, call: Call) -> bytes:
                 said = await call.caller.ask(ASK, Raw(put))
         if len(memoryview(said)) > MOST:
             raise NotAnswered(f"the answer to {plugin} is longer than {MOST >> 20} MiB")
-        return _encode(msgspec.json.decode(bytes(said), type=_Answer))
+        return _encode(msgspec.json.decode(bytes(said), type=Answer))
     except TimeoutError:
         raise NotAnswered(f"nobody answered {plugin} within {PATIENCE:g} s") from None
     except msgspec.MsgspecError:

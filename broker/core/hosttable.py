@@ -1,207 +1,82 @@
-"""What plugins in the broker's own runtimes may ask it to do: one table, for every runtime and every guest.
+"""What plugins may ask the broker to do: one table, for every runtime, every guest and the channel of a subprocess.
 
 Rule 1: an operation's params are one strict struct: an unknown key is an error, and each text has a bound.
 Rule 2: what an operation needs to be granted follows from its params alone.
-Rule 3: names and codes are for good: a guest that was built once goes on working.
+Rule 3: names and codes are for good: a plugin that was built once goes on working.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from broker.errors import BadArguments
-from broker.permissions.hosts import host_name
-from broker.permissions.scopes import Permission, permission
+from broker.core.events import DOCUMENTS
+from broker.core.hostoperation import COMMON, Operation, net, path, ui, wanted
+from broker.core.hostparams import (
+    Active,
+    Answer,
+    Applied,
+    Ask,
+    Begin,
+    CallTool,
+    Chosen,
+    ConfigGet,
+    ConfigSet,
+    Confirm,
+    Confirmed,
+    Deleted,
+    Diagnostics,
+    Document,
+    DocumentText,
+    Edit,
+    Exec,
+    Fetch,
+    FileSize,
+    FileText,
+    Finish,
+    Held,
+    Input,
+    Log,
+    Output,
+    Page,
+    Pick,
+    Progress,
+    Read,
+    ReadDocument,
+    RegisterCommand,
+    Report,
+    Reported,
+    Secret,
+    SecretSet,
+    SetStatus,
+    Show,
+    Shown,
+    StateGet,
+    StateSet,
+    Subscribe,
+    Subscribed,
+    Toast,
+    Write,
+)  # fmt: skip
+from broker.permissions.scopes import Permission
 
-MOST = 1 << 20  # bytes of the params of one operation, and of its result
-PIECE = 512 << 10  # bytes of a file or of a page in one result: base64 and JSON's escapes fit around it
-LONGEST_RUN = 120.0  # seconds of one program
-
-Key = Annotated[str, Meta(min_length=1, max_length=256)]
-Title = Annotated[str, Meta(min_length=1, max_length=200)]
-Line = Annotated[str, Meta(max_length=1000)]
-Words = Annotated[str, Meta(max_length=8192)]
-Path = Annotated[str, Meta(min_length=1, max_length=4096)]
-Data = Annotated[str, Meta(max_length=MOST)]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-Plugin = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")]
-
-
-class Params(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Of one operation."""
-
-
-class Log(Params):
-    message: Words
-    level: Literal["debug", "info", "warn", "error"] = "info"
-
-
-class Toast(Params):
-    title: Title
-    message: Line = ""
-    kind: Literal["info", "warn", "error"] = "info"
-
-
-class RegisterCommand(Params):
-    name: Name
-    description: Line = ""
-    handler: Annotated[str, Meta(max_length=256)] = ""  # what its own runtime calls; empty: its name
-
-
-class SetStatus(Params):
-    key: Name
-    value: Annotated[str, Meta(max_length=200)]  # empty takes it away
-
-
-class Progress(Params):
-    progress: float
-    total: float | None = None
-    message: Line | None = None
-
-
-class ConfigGet(Params):
-    key: Key | None = None  # None: all of it
-
-
-class StateGet(Params):
-    key: Key
+QUESTION = ("not-answered",)
+FACE = ("not-in-client", "not-answered", "remote-error", "connection-closed")
+VERSION = 1  # of the table; another one only adds
 
 
-class StateSet(Params):
-    key: Key
-    value: Raw  # null takes it away
+def _heard(params: Subscribe) -> Permission | None:
+    return Permission("ui", "documents") if DOCUMENTS.intersection(params.names) else None
 
 
-class Read(Params):
-    path: Path
-    offset: Annotated[int, Meta(ge=0)] = 0
-    encoding: Literal["utf-8", "base64"] = "utf-8"
-
-
-class Write(Params):
-    path: Path
-    text: Data | UnsetType = UNSET
-    base64: Data | UnsetType = UNSET
-    append: bool = False
-
-
-class Fetch(Params):
-    url: Annotated[str, Meta(min_length=1, max_length=8192)]
-    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
-    headers: dict[Annotated[str, Meta(max_length=256)], Words] = {}
-    body: Data = ""
-    timeout: Annotated[float, Meta(gt=0, le=60)] = 20.0
-    encoding: Literal["utf-8", "base64"] = "utf-8"
-
-
-class Exec(Params):
-    command: Annotated[list[Annotated[str, Meta(max_length=8192)]], Meta(min_length=1, max_length=256)]
-    input: Data = ""
-    timeout: Annotated[float, Meta(gt=0, le=LONGEST_RUN)] = 10.0
-
-
-class CallTool(Params):
-    plugin: Plugin
-    tool: Key
-    arguments: dict[str, Raw] = {}
-
-
-class Ask(Params):
-    message: Annotated[str, Meta(min_length=1, max_length=1000)]
-    schema: dict[str, Any] | None = None  # a flat form, as MCP's elicitation has it
-    choices: Annotated[list[Title], Meta(max_length=50)] = []  # instead of a schema: one of these
-
-
-class Operation(Struct, frozen=True, kw_only=True):
-    """One operation."""
-
-    name: str
-    does: str
-    params: type[Params]
-    result: Mapping[str, Any]  # JSON Schema
-    rate: float  # a second, of one plugin, in the long run
-    burst: int  # at once
-    wants: Callable[[Any], Permission | None] = lambda _: None  # raises `BadArguments`
-    needs: str = ""  # the same, for a person
-    codes: tuple[str, ...] = ()  # names of errors beside `COMMON`
-    audited: bool = True
-
-
-COMMON = ("permission-missing", "invalid-params", "overloaded", "frame-too-large")
-
-_NULL = {"type": "null"}
-_SHOWN = {
-    "type": "object",
-    "properties": {"shown": {"type": "boolean", "description": "Whether somebody is there to see it"}},
-    "required": ["shown"],
-}
-
-
-def _wanted(kind: str, target: str) -> Permission:
-    try:
-        return permission(kind, target)
-    except ValueError as error:
-        raise BadArguments(str(error)) from None
-
-
-def _path(kind: str) -> Callable[[Any], Permission]:
-    def wants(params: Read | Write) -> Permission:
-        if "*" in params.path:
-            raise BadArguments(f"{params.path[:200]!r} must be one path, without `*`")
-        return _wanted(kind, params.path)
-
-    return wants
-
-
-def _ui(target: str) -> Callable[[Any], Permission]:
-    return lambda _: Permission("ui", target)
-
-
-class Url(Struct, frozen=True):
-    """The parts of a URL that decide where it leads."""
-
-    secure: bool
-    host: str  # as `host_name` gives it
-    port: int
-    path: str  # with the query
-
-
-def url_of(text: str) -> Url:
-    """A URL of http or https. Raises `BadArguments`."""
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(text)
-        port, host = parts.port, host_name(parts.hostname or "")
-    except ValueError as error:
-        raise BadArguments(f"{text[:200]!r} is no URL: {error}") from None
-    odd = "@" in parts.netloc or not text.isascii() or any(letter <= " " or letter == "\x7f" for letter in text)
-    if parts.scheme not in ("http", "https") or odd:
-        raise BadArguments(f"{text[:200]!r} must be a URL of http or https, in ASCII, without a user in it")
-    secure = parts.scheme == "https"
-    query = f"?{parts.query}" if parts.query else ""
-    return Url(secure, host, port or (443 if secure else 80), (parts.path or "/") + query)
-
-
-def _net(params: Fetch) -> Permission:
-    url = url_of(params.url)
-    return _wanted("net", f"[{url.host}]:{url.port}" if ":" in url.host else f"{url.host}:{url.port}")
-
-
-def _object(**members: str) -> dict[str, Any]:
-    return {"type": "object", "properties": {name: {"type": kind} for name, kind in members.items()}}
-
-
-_TABLE = (
+OWN = (
     Operation(
         name="log",
         does="Writes a line to the plugin's log, and sends it to the client.",
         params=Log,
-        result=_NULL,
+        result=None,
         rate=100,
         burst=200,
         audited=False,
@@ -210,18 +85,18 @@ _TABLE = (
         name="toast",
         does="Shows a short message to the person.",
         params=Toast,
-        result=_SHOWN,
-        wants=_ui("toast"),
+        result=Shown,
+        wants=ui("toast"),
         needs="ui:toast",
         rate=1,
         burst=5,
     ),
     Operation(
         name="register_command",
-        does="Offers a command to the person, as long as the plugin runs.",
+        does="Offers a command to the person; the plugin is asked `command/run` when it is run.",
         params=RegisterCommand,
-        result=_SHOWN,
-        wants=_ui("command"),
+        result=Shown,
+        wants=ui("command"),
         needs="ui:command",
         rate=10,
         burst=64,
@@ -230,8 +105,8 @@ _TABLE = (
         name="set_status",
         does="Shows a short text beside the plugin's name, as long as the plugin runs.",
         params=SetStatus,
-        result=_SHOWN,
-        wants=_ui("status"),
+        result=Shown,
+        wants=ui("status"),
         needs="ui:status",
         rate=10,
         burst=20,
@@ -241,7 +116,7 @@ _TABLE = (
         name="progress",
         does="Tells the caller how far its call is.",
         params=Progress,
-        result=_SHOWN,
+        result=Shown,
         rate=100,
         burst=100,
         audited=False,
@@ -250,16 +125,60 @@ _TABLE = (
         name="config.get",
         does="An option of the plugin's own configuration, or all of them.",
         params=ConfigGet,
-        result={},
+        result=Any,
         rate=1000,
         burst=1000,
         audited=False,
     ),
     Operation(
+        name="config.set",
+        does="Changes an option of the plugin's own configuration, in its user's file; null takes the change back.",
+        params=ConfigSet,
+        result=None,
+        wants=ui("config"),
+        needs="ui:config",
+        rate=0.5,
+        burst=5,
+        codes=("host-failed",),
+    ),
+    Operation(
+        name="secrets.get",
+        does="A secret from the keyring of the system, or null.",
+        params=Secret,
+        result=Held,
+        wants=lambda params: wanted("secrets", params.name),
+        needs="secrets:NAME",
+        rate=5,
+        burst=20,
+        codes=("secret-missing",),
+    ),
+    Operation(
+        name="secrets.set",
+        does="Keeps a secret in the keyring of the system.",
+        params=SecretSet,
+        result=None,
+        wants=lambda params: wanted("secrets", params.name),
+        needs="secrets:NAME",
+        rate=1,
+        burst=5,
+        codes=("secret-missing",),
+    ),
+    Operation(
+        name="secrets.delete",
+        does="Forgets a secret.",
+        params=Secret,
+        result=Deleted,
+        wants=lambda params: wanted("secrets", params.name),
+        needs="secrets:NAME",
+        rate=1,
+        burst=5,
+        codes=("secret-missing",),
+    ),
+    Operation(
         name="state.get",
         does="What the plugin kept under a key, or null.",
         params=StateGet,
-        result={},
+        result=Any,
         rate=1000,
         burst=1000,
         codes=("host-failed",),
@@ -269,7 +188,7 @@ _TABLE = (
         name="state.set",
         does="Keeps a value under a key, also after the broker ends; null takes it away.",
         params=StateSet,
-        result=_NULL,
+        result=None,
         rate=50,
         burst=100,
         codes=("host-failed",),
@@ -278,8 +197,8 @@ _TABLE = (
         name="fs.read",
         does="A piece of a file, of 512 KiB at most, and how long the file is.",
         params=Read,
-        result=_object(text="string", base64="string", size="integer"),
-        wants=_path("read"),
+        result=FileText,
+        wants=path("read"),
         needs="read:PATH",
         rate=200,
         burst=400,
@@ -289,8 +208,8 @@ _TABLE = (
         name="fs.write",
         does="Writes or appends to a file, which is made if need be.",
         params=Write,
-        result=_object(size="integer"),
-        wants=_path("write"),
+        result=FileSize,
+        wants=path("write"),
         needs="write:PATH",
         rate=50,
         burst=100,
@@ -300,8 +219,8 @@ _TABLE = (
         name="http.fetch",
         does="Makes one request. Redirects are not followed, and an answer may have 512 KiB.",
         params=Fetch,
-        result=_object(status="integer", headers="object", body="string", base64="string"),
-        wants=_net,
+        result=Page,
+        wants=net,
         needs="net:HOST:PORT",
         rate=10,
         burst=20,
@@ -311,8 +230,8 @@ _TABLE = (
         name="exec",
         does="Runs a program, held to what the plugin may do, and returns what it wrote.",
         params=Exec,
-        result=_object(code="integer", stdout="string", stderr="string"),
-        wants=lambda params: _wanted("run", params.command[0]),
+        result=Output,
+        wants=lambda params: wanted("run", params.command[0]),
         needs="run:PROGRAM",
         rate=5,
         burst=10,
@@ -320,10 +239,10 @@ _TABLE = (
     ),
     Operation(
         name="call",
-        does="Calls a tool of another plugin, for whoever called this one.",
+        does="Calls a tool of another plugin, for whoever called this one; its result is as MCP has it.",
         params=CallTool,
-        result={"type": "object", "description": "The tool's result, as MCP has it"},
-        wants=lambda params: _wanted("call", params.plugin),
+        result=dict[str, Any],
+        wants=lambda params: wanted("call", params.plugin),
         needs="call:PLUGIN",
         rate=50,
         burst=100,
@@ -333,41 +252,191 @@ _TABLE = (
         name="ask",
         does="Asks the person who made the call.",
         params=Ask,
-        result={
-            "type": "object",
-            "properties": {"action": {"enum": ["accept", "decline", "cancel"]}, "content": {"type": "object"}},
-            "required": ["action"],
-        },
-        wants=_ui("ask"),
+        result=Answer,
+        wants=ui("ask"),
         needs="ui:ask",
         rate=0.1,
         burst=3,
-        codes=("not-answered",),
+        codes=QUESTION,
     ),
 )
-OPERATIONS: Mapping[str, Operation] = {each.name: each for each in _TABLE}
+
+FRONT = (
+    Operation(
+        name="pick",
+        does="Has the person choose one of some texts.",
+        params=Pick,
+        result=Chosen,
+        wants=ui("ask"),
+        needs="ui:ask",
+        rate=0.1,
+        burst=3,
+        codes=QUESTION,
+    ),
+    Operation(
+        name="input",
+        does="Has the person type a line.",
+        params=Input,
+        result=Chosen,
+        wants=ui("ask"),
+        needs="ui:ask",
+        rate=0.1,
+        burst=3,
+        codes=(*QUESTION, "not-in-client"),
+    ),
+    Operation(
+        name="confirm",
+        does="Asks the person yes or no.",
+        params=Confirm,
+        result=Confirmed,
+        wants=ui("ask"),
+        needs="ui:ask",
+        rate=0.1,
+        burst=3,
+        codes=QUESTION,
+    ),
+    Operation(
+        name="show",
+        does="Opens a file in the editor, perhaps at a place in it, or a page of https in the browser.",
+        params=Show,
+        result=Shown,
+        wants=ui("show"),
+        needs="ui:show",
+        rate=1,
+        burst=5,
+        codes=FACE,
+    ),
+    Operation(
+        name="progress.begin",
+        does="Shows that the plugin works at something beside any call; the event `progress.cancelled` may follow.",
+        params=Begin,
+        result=Shown,
+        wants=ui("status"),
+        needs="ui:status",
+        rate=1,
+        burst=10,
+    ),
+    Operation(
+        name="progress.report",
+        does="Says how far that work is, and hears whether its person wants it to end.",
+        params=Report,
+        result=Reported,
+        wants=ui("status"),
+        needs="ui:status",
+        rate=20,
+        burst=100,
+        codes=("not-found",),
+        audited=False,
+    ),
+    Operation(
+        name="progress.end",
+        does="Says that it is over. What a plugin leaves open ends with it.",
+        params=Finish,
+        result=Shown,
+        wants=ui("status"),
+        needs="ui:status",
+        rate=2,
+        burst=20,
+        codes=("not-found",),
+        audited=False,
+    ),
+    Operation(
+        name="editor.active",
+        does="The document that the person works on, or null.",
+        params=Active,
+        result=Document | None,
+        wants=ui("documents"),
+        needs="ui:documents",
+        rate=20,
+        burst=100,
+        codes=FACE,
+        audited=False,
+    ),
+    Operation(
+        name="editor.read",
+        does="The text of an open document, as the person sees it.",
+        params=ReadDocument,
+        result=DocumentText,
+        wants=ui("documents"),
+        needs="ui:documents",
+        rate=20,
+        burst=100,
+        codes=(*FACE, "not-found"),
+    ),
+    Operation(
+        name="editor.edit",
+        does="Edits documents in the editor: open ones, or files that the plugin may write to.",
+        params=Edit,
+        result=Applied,
+        wants=ui("edit"),
+        needs="ui:edit",
+        rate=5,
+        burst=20,
+        codes=(*FACE, "not-found"),
+    ),
+    Operation(
+        name="editor.diagnostics",
+        does="Marks places in a document, perhaps with fixes to choose from; fixes that edit need ui:edit too.",
+        params=Diagnostics,
+        result=Shown,
+        wants=ui("diagnostics"),
+        needs="ui:diagnostics",
+        rate=20,
+        burst=200,
+    ),
+    Operation(
+        name="events.subscribe",
+        does="Has the plugin told of these, as long as it runs; config.changed and progress.cancelled need nothing.",
+        params=Subscribe,
+        result=Subscribed,
+        wants=_heard,
+        needs="ui:documents",
+        partly=True,
+        rate=5,
+        burst=10,
+    ),
+)
+OPERATIONS: Mapping[str, Operation] = {each.name: each for each in (*OWN, *FRONT)}
+
+
+def granted(permissions: Iterable[Permission]) -> list[str]:
+    """The operations that make sense for whoever has these permissions."""
+    held = list(permissions)
+    return [each.name for each in OPERATIONS.values() if not each.needs or each.partly or _any_of(held, each.needs)]
+
+
+def _any_of(held: Iterable[Permission], needs: str) -> bool:
+    kind, _, target = needs.partition(":")
+    return any(one.kind == kind and (kind != "ui" or one.target == target) for one in held)
 
 
 def schema() -> dict[str, Any]:
     """The whole table as JSON Schema, for those who write guests and what they are written with."""
-    kinds = [each.params for each in _TABLE]
-    params, shared = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+    table = list(OPERATIONS.values())
+    kinds = [kind for each in table for kind in (each.params, each.result)]
+    shapes, shared = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
     operations = {
         each.name: {
             "description": each.does,
-            "params": shape,
-            "result": each.result,
+            "params": shapes[2 * nth],
+            "result": shapes[2 * nth + 1],
             "permission": each.needs or None,
             "perSecond": each.rate,
             "atOnce": each.burst,
+            "audited": each.audited,
             "codes": [*COMMON, *each.codes],
         }
-        for each, shape in zip(_TABLE, params, strict=True)
+        for nth, each in enumerate(table)
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What plugins may ask broker to do",
-        "version": 1,
+        "version": VERSION,
         "operations": operations,
         "$defs": shared,
     }
+
+
+def contract() -> str:
+    """The table as text, as it is in `host.json` beside this file."""
+    return msgspec.json.format(msgspec.json.encode(schema(), order="sorted"), indent=2).decode() + "\n"

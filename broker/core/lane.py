@@ -502,6 +502,8 @@ class Lane(Host):
         if self._vigil is not None:
             self._vigil.end()
             self._vigil = None
+        if instance is not None:
+            self.plugin.house.rested(self.plugin)
         return instance
 
     def _end(self, ending: Coroutine[Any, Any, None]) -> None:

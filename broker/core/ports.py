@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from broker.errors import BrokerError, NoSuchMethod, PluginFailed
+from broker.errors import BrokerError, NoSuchMethod, NotInClient, PluginFailed
 from broker.model import Era, Kind, Listing, Spec
 from broker.wire import eras, questions
 
@@ -46,12 +46,28 @@ class Caller(Protocol):
         """Send it a request (sampling, elicitation, roots). Raises `RemoteError`, `NoSuchMethod`, `Closed`."""
         ...
 
+    @property
+    def operations(self) -> frozenset[str]:
+        """The operations of the host (names of `hosttable`) that this client does itself; of others it is spared."""
+        ...
+
+    async def perform(self, op: str, plugin: str, params: bytes) -> Reply:
+        """Do one of `operations` for a plugin: params and result as the table has them, as JSON.
+
+        Raises `NotInClient`, `NotAnswered`, `NotFound`, `RemoteError`, `Closed`.
+        """
+        ...
+
 
 class Face(Caller, Protocol):
     """A caller that is also told what changes while nobody asks."""
 
     def changed(self, kinds: set[Kind], *, first: bool) -> None:
         """The lists of these kinds are no longer what they were; `first`: a plugin was met, it did not change."""
+        ...
+
+    def commands_changed(self) -> None:
+        """`Router.commands` gives others now."""
         ...
 
     def updated(self, uri: str) -> None:
@@ -177,6 +193,10 @@ class Instance(Protocol):
     async def unwatch(self, uri: str) -> None: ...
     def level(self, level: str) -> None: ...
     def tell(self, method: str, params: Reply) -> None: ...
+    def happened(self, name: str, params: bytes) -> None:
+        """Tell it of an event that it subscribed to (see `events`); it has no answer and takes no turn in line."""
+        ...
+
     async def stop(self, grace: float) -> None:
         """End it and every process of it. Safe to call twice."""
         ...
@@ -194,6 +214,22 @@ class Runtime(Protocol):
         ...
 
 
+class Showing(Protocol):
+    """What keeps account of what plugins show beside their tools, and takes it away when they end."""
+
+    def replaced(self, spec: Spec) -> None:
+        """This is what the plugin runs as from now on."""
+        ...
+
+    def rested(self, name: str) -> None:
+        """No instance of the plugin runs any more."""
+        ...
+
+    def cancelled(self, name: str, id: str) -> bool:
+        """A person wants work that the plugin shows to end; whether there is such work."""
+        ...
+
+
 class Unsent(Exception):
     """The instance ended before the call was written to it: the next one may have it."""
 
@@ -206,7 +242,19 @@ class Lost(Exception):
         self.error = error
 
 
-class Nobody:
+class Plain:
+    """Of a client that does no operation of the host itself: it is told and asked what its own protocol has."""
+
+    operations: frozenset[str] = frozenset()
+
+    async def perform(self, op: str, plugin: str, params: bytes) -> Reply:
+        raise NotInClient(f"{plugin} asked for {op}, which this client cannot do")
+
+    def commands_changed(self) -> None:
+        """It shows none."""
+
+
+class Nobody(Plain):
     """The caller when no client is there: answers nothing, hears nothing."""
 
     key = "broker"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -20,16 +20,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from broker.core import skills, tasks
+from broker.core import commands, skills, tasks
 from broker.core.audit import Audit
 from broker.core.catalog import Catalog
+from broker.core.commands import Offered
 from broker.core.consent import Consent, Ledger
+from broker.core.events import CANCELLED, CONFIG, Events
 from broker.core.generations import Generations
 from broker.core.listings import Listings
 from broker.core.parking import Parking
 from broker.core.pinning import Pinning
 from broker.core.plugins import Plugin
-from broker.core.ports import Call, Caller, Face, Identity, Nobody, Reply, Runtime
+from broker.core.ports import Call, Caller, Face, Identity, Nobody, Reply, Runtime, Showing
 from broker.core.views import contents_named
 from broker.errors import BadArguments, BrokerError, NotFound, PluginUnavailable, SelfWait
 from broker.model import Era, Hook, Kind, Listing, Spec
@@ -76,6 +78,8 @@ class Router:
         self._faces: dict[str, Face] = {}
         self.client: tuple[Identity, Caller] = (Identity(), Nobody())  # who asked for lists last
         self._levels: dict[str, str] = {}
+        self.events = Events(self._tell_event)
+        self.showing: Showing | None = None  # until a plugin may show something
         self._watchers: dict[tuple[str, str], dict[str, str]] = {}  # (plugin, own uri) -> face -> its uri
         for spec in specs:
             self.generations.add(spec)
@@ -102,6 +106,8 @@ class Router:
         except BaseException as error:
             if self._audit is not None:
                 self._audit.note(call, name, began, error)
+            if call.method == commands.METHOD and name and isinstance(error, NotFound):
+                self.generations.unregister(name, _string(call, "name"))
             raise
         if self._audit is not None:
             self._audit.note(call, name, began, reply)
@@ -173,14 +179,16 @@ class Router:
 
     async def learned_for(self, call: Call) -> None:
         """Wait for the lists that may hold the name of `call`, if those known so far do not."""
+        owner, is_command = self._owner(call), call.method == commands.METHOD
         try:
             self._address(msgspec.structs.replace(call, params=dict(call.params)))
+            if not is_command:  # it may turn out to be a tool
+                return
         except NotFound:
-            owner = self._owner(call)
-            if owner not in self._unknown:
+            if owner not in self._unknown and not is_command:
                 await self.learned(call.identity, call.caller)
-            elif (task := self.plugins[owner].learn(call.identity, call.caller)) is not None:
-                await asyncio.wait([task])
+        if owner in self._unknown and (task := self.plugins[owner].learn(call.identity, call.caller)) is not None:
+            await asyncio.wait([task])
 
     async def watch(self, face: Face, identity: Identity, uri: str) -> None:
         """Tell `face` when a resource changes. Raises `NotFound` or what its plugin answers."""
@@ -228,12 +236,63 @@ class Router:
     async def stop(self, grace: float = 2.0) -> None:
         """End every plugin."""
         self._parking.close()
+        self.events.close()
         if self._hooks is not None:
             await self._hooks.finish()
         await self.generations.stop(grace)
         await self._runtime.close(grace)
         if self._audit is not None:
             self._audit.close()
+
+    # what plugins show beside their lists, and what they hear of
+
+    @property
+    def faces(self) -> list[Face]:
+        """The clients that are here, in the order in which they came."""
+        return list(self._faces.values())
+
+    def commands(self) -> list[Offered]:
+        """What a person can run, known without starting anything; `commands/run` runs it."""
+        return self.generations.offered()
+
+    def happened(self, name: str, params: bytes) -> None:
+        """A face tells that something happened (see `events`): whoever listens is told, soon."""
+        self.events.happened(name, params)
+
+    def hears_config(self, name: str) -> bool:
+        """Whether a running plugin wants to be told of new options of its own, instead of being started anew."""
+        return self.events.listens(name, CONFIG)
+
+    def configured(self, spec: Spec) -> None:
+        """A running plugin has other options."""
+        self.events.happened(CONFIG, _encode({"config": spec.config}), only=spec.name)
+
+    def config_of(self, spec: Spec) -> Mapping[str, object]:
+        """The options of the instance that runs as `spec`: those of now, if it wants to hear when they change."""
+        plugin = self.plugins.get(spec.name)
+        return plugin.spec.config if plugin is not None and self.events.hears(spec, CONFIG) else spec.config
+
+    def cancelled(self, plugin: str, id: str) -> None:
+        """A person wants work that a plugin shows (`progress.begin`) to end."""
+        if self.showing is not None and self.showing.cancelled(plugin, id):
+            self.events.happened(CANCELLED, _encode({"id": id}), only=plugin)
+
+    def commands_changed(self) -> None:
+        for face in self.faces:
+            face.commands_changed()
+
+    def rested(self, plugin: Plugin) -> None:
+        """No instance of this lane runs; if it was the last of its plugin, what that showed goes too."""
+        name = plugin.spec.name
+        if not any(lane.instance for each in (plugin, self.plugins.get(name)) for lane in (each.lanes if each else ())):
+            self.events.forget(name)
+            if self.showing is not None:
+                self.showing.rested(name)
+
+    def _tell_event(self, plugin: str, name: str, params: bytes) -> None:
+        for lane in self.plugins[plugin].lanes if plugin in self.plugins else ():
+            if lane.instance is not None:
+                lane.instance.happened(name, params)
 
     # what plugins tell
 
@@ -268,7 +327,10 @@ class Router:
             face.changed(kinds, first=False)
 
     def replaced(self, plugin: Plugin) -> None:
-        """Have the new generation watch what clients watch."""
+        """Have the new generation watch what clients watch; what only the old one showed or heard is over."""
+        self.events.replaced(plugin.spec)
+        if self.showing is not None:
+            self.showing.replaced(plugin.spec)
         for name, own in self._watchers:
             if name == plugin.spec.name:
                 task = asyncio.get_running_loop().create_task(self._rewatch(plugin, own))
@@ -326,7 +388,7 @@ class Router:
 
     def _owner(self, call: Call) -> str:
         """The plugin that a name nobody knows seems to belong to."""
-        return self.alone or _prefix(call)
+        return self.alone or _prefix(call, "." if call.method == commands.METHOD else "__")
 
     def _address(self, call: Call) -> str:
         """The plugin a call is for; puts the plugin's own name into its params."""
@@ -351,6 +413,21 @@ class Router:
         elif "task" in call.params or tasks.declares(call.identity):
             call.outward = self.plugins[entry.plugin].outward
         return entry.plugin
+
+    def _command(self, call: Call) -> str:
+        shown = _string(call, "name")
+        offered = self.commands()
+        found = next((each for each in offered if each.shown == shown), None)
+        if found is None:
+            raise commands.missing(shown, offered)
+        if not self.generations.commands.handles(found.plugin, found.name):
+            tool = next((each for each in self.catalog.entries("tools") if (each.plugin, each.own) == found.own), None)
+            if tool is not None:
+                arguments = commands.arguments_of_tool(call.params.get("arguments"))
+                call.method, call.params = "tools/call", {"name": Raw(_encode(tool.name)), "arguments": arguments}
+                return self._tool(call)
+        call.params["name"] = Raw(_encode(found.name))
+        return found.plugin
 
     def _task(self, call: Call) -> str:
         if self.alone is not None:
@@ -437,6 +514,7 @@ class Router:
 
 _ADDRESS = {
     "tools/call": Router._tool,  # pyright: ignore[reportPrivateUsage]
+    commands.METHOD: Router._command,  # pyright: ignore[reportPrivateUsage]
     "prompts/get": Router._prompt,  # pyright: ignore[reportPrivateUsage]
     "resources/read": Router._resource,  # pyright: ignore[reportPrivateUsage]
     "completion/complete": Router._reference,  # pyright: ignore[reportPrivateUsage]
@@ -458,10 +536,10 @@ def _string(call: Call, member: str) -> str:
         raise BadArguments(f"{call.method} needs a string `{member}`") from None
 
 
-def _prefix(call: Call) -> str:
+def _prefix(call: Call, mark: str) -> str:
     """The plugin a name seems to belong to."""
     try:
-        return _string(call, "name").partition("__")[0]
+        return _string(call, "name").partition(mark)[0]
     except BadArguments:
         return ""
 

@@ -9,7 +9,7 @@ Rule 3: an entry that breaks a rule has no effect at all.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,7 @@ from broker.core.source import Faulty, Toml, read_toml
 from broker.model import Limits, Problem, Spec
 
 NAME = ".broker.toml"
+SETTINGS = "the editor's settings"  # where its Problems are
 MAX_BYTES = 64 << 10  # a few lines for each plugin; a stranger wrote it
 
 _KINDS = ("plugins", "servers")
@@ -70,6 +71,35 @@ def narrow(workspace: Path, known: Mapping[str, Found], *, own: Path, concurrenc
             yield file.blame(_refusal([key], own))
     for kind in _KINDS:
         yield from _entries(file, kind, dict(known), own, concurrency)
+
+
+def held_back(
+    found: Iterable[Found | Problem], known: Mapping[str, Found], workspace: Path
+) -> Iterator[Found | Problem]:
+    """Of what `narrow` found, every plugin off: nothing that an untrusted workspace speaks of runs."""
+    for one in found:
+        if isinstance(one, Problem):
+            yield one
+            continue
+        spec = known[one.spec.name].spec
+        yield msgspec.structs.replace(one, spec=msgspec.structs.replace(spec, enabled=False))
+        what = f"{spec.name} is held back: this workspace configures it, and is not trusted."
+        yield Problem(str(workspace / NAME), what, "Trust the workspace in your editor.", spec.name)
+
+
+def tuned(options: Mapping[str, object], known: Mapping[str, Found]) -> Iterator[Found | Problem]:
+    """The plugins that an editor's settings give `options`, by name, as they are then, and the Problems of others."""
+    for name, given in options.items():
+        try:
+            found, values = known.get(name), table(given)
+            if found is None:
+                raise Wrong("it is not a plugin of the user's.", fix="Run `broker list` to see them.")
+            if values is None:
+                raise Wrong("its options must be an object.")
+            spec = msgspec.structs.replace(found.spec, config=_options(found, values))
+            yield msgspec.structs.replace(found, spec=spec)
+        except Wrong as wrong:
+            yield Problem(SETTINGS, f"{dotted(['plugins', name])}: {wrong.what}", wrong.fix, name)
 
 
 def _opened(path: Path, workspace: Path) -> Toml:

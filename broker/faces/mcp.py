@@ -18,7 +18,7 @@ from msgspec import Raw
 
 from broker.core import joined, skills, tasks
 from broker.core.manifest import LEAST_RESULT
-from broker.core.ports import Call, Identity, Reply
+from broker.core.ports import Call, Identity, Plain, Reply
 from broker.core.router import Router
 from broker.errors import (
     BadArguments,
@@ -81,7 +81,7 @@ _TOLD_TO_MODEL = (
 )
 
 
-class Session:
+class Session(Plain):
     """One client on one stream. It is the `Face` the core knows that client by."""
 
     def __init__(

@@ -47,15 +47,34 @@ def watch_parent(on_gone: Callable[[], None]) -> None:
             log.info("ending: the process that started broker is gone")
             on_gone()
 
-    _when_gone(parent, gone)
+    _when_gone(parent, gone, lambda: os.getppid() == parent)
 
 
-def _when_gone(parent: int, tell: Callable[[], None]) -> None:
+def watch_process(pid: int, on_gone: Callable[[], None]) -> None:
+    """Call `on_gone` when another process of this user ends; nothing if there is none of this number."""
+    if os.name == "posix" and pid > 1 and _lives(pid):
+
+        def gone() -> None:
+            log.info("ending: process %d is gone", pid)
+            on_gone()
+
+        _when_gone(pid, gone, lambda: _lives(pid))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:  # also one of another user, whose number comes from another machine or container
+        return False
+    return True
+
+
+def _when_gone(pid: int, tell: Callable[[], None], lives: Callable[[], bool]) -> None:
     loop = asyncio.get_running_loop()
     try:
-        fd = os.pidfd_open(parent)
+        fd = os.pidfd_open(pid)
     except (AttributeError, OSError):  # not Linux, or it is gone already
-        _look(parent, tell)
+        _look(tell, lives)
         return
 
     def ready() -> None:
@@ -66,8 +85,8 @@ def _when_gone(parent: int, tell: Callable[[], None]) -> None:
     loop.add_reader(fd, ready)
 
 
-def _look(parent: int, tell: Callable[[], None]) -> None:
-    if os.getppid() != parent:
-        tell()
+def _look(tell: Callable[[], None], lives: Callable[[], bool]) -> None:
+    if lives():
+        asyncio.get_running_loop().call_later(LOOK, _look, tell, lives)
     else:
-        asyncio.get_running_loop().call_later(LOOK, _look, parent, tell)
+        tell()

@@ -41,7 +41,13 @@ class Redaction:
     """Takes the values of one plugin out of text. `values` of fewer than `LEAST` characters are ignored."""
 
     def __init__(self, values: Iterable[str]) -> None:
-        self._spellings = _spellings(values)
+        self._values: set[str] = set()
+        self.learn(values)
+
+    def learn(self, values: Iterable[str]) -> None:
+        """Take these out too, from now on."""
+        self._values.update(values)
+        self._spellings = _spellings(self._values)
         self._heads: dict[bytes, list[bytes]] = {}
         self._starts: dict[bytes, list[_Begun]] = {}
         for spelling in self._spellings:
@@ -189,9 +195,17 @@ class Redactions:
         self._all[plugin] = Redaction(values)
         return self._all[plugin]
 
+    def learn(self, plugin: str, value: str) -> None:
+        """One more value, of a plugin that runs."""
+        self._all.setdefault(plugin, Redaction(())).learn([value])
+
     def text(self, plugin: str, text: str) -> str:
         """`text` about a plugin, without its values."""
         return self._all.get(plugin, NO_SECRETS).text(text)
+
+    def raw(self, plugin: str, data: Raw) -> Raw:
+        """Undecoded JSON about a plugin, without its values."""
+        return self._all.get(plugin, NO_SECRETS).raw(data)
 
     def error(self, plugin: str, error: _Failure) -> _Failure:
         """`error` itself, without the values of its plugin."""

@@ -5,7 +5,9 @@
     net           see `hosts`; or `unix:` and the path of a socket
     env, secrets  a name
     run           a program by name, or by path; `*` is any
-    ui            toast, ask, status, command, show
+    ui            toast, ask (also pick, input, confirm), status, command, show (files and pages), edit (open documents;
+                  others need `write` too), diagnostics, documents (what is open, its text, and news of it), config
+                  (change its own options)
     call          another plugin; `*` is any
     hooks         pre_request, post_response, on_connect, on_close; asked for by a manifest's `[[hooks]]`
     sampling      without a target
@@ -30,7 +32,7 @@ KINDS = ("read", "write", "net", "env", "run", "secrets", "ui", "call", "hooks",
 PATHS = ("read", "write")
 SOCKET = "unix:"
 HOOKS = ("pre_request", "post_response", "on_connect", "on_close")
-UI = ("toast", "ask", "status", "command", "show")
+UI = ("toast", "ask", "status", "command", "show", "edit", "diagnostics", "documents", "config")
 
 _LONGEST = 4096  # characters of a target: PATH_MAX of Linux
 _SHAPES = {

@@ -3,6 +3,7 @@
 Rule 1: a value goes from a person into the keyring and from there to the one plugin that asked for it and was granted
         it. It is never on a command line, in a file of ours, or in what is printed.
 Rule 2: a keyring that only pretends (no backend, one that keeps nothing, plain text nobody chose) is an error.
+        A running plugin that was granted a secret may also read, keep and forget it, through its host.
 Rule 3: a keyring may ask its user for a password, for as long as he likes: nobody's event loop waits in it, and nobody
         waits for longer than `PATIENCE`.
 """
@@ -14,13 +15,16 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from broker.errors import SecretMissing
 from broker.permissions.environment import variable
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
+
+T = TypeVar("T")
 
 PATIENCE = 15.0  # seconds a start waits for the keyring; a start has 30 in all unless its user says otherwise
 
@@ -40,6 +44,7 @@ class Keyring:
     def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
         self._asking: dict[tuple[str, ...], asyncio.Future[dict[str, str]]] = {}
+        self._busy: dict[str, asyncio.Future[Any]] = {}  # by plugin: what its host asks now
 
     async def values(self, plugin: str, keys: Sequence[str]) -> dict[str, str]:
         """Each key with its value. Raises `SecretMissing`, with the command that helps."""
@@ -53,6 +58,33 @@ class Keyring:
         except TimeoutError:
             what = f"the keyring did not answer within {self._patience:g} s when it was asked for secrets of {plugin}"
             raise SecretMissing(what, hint=_UNLOCK) from None
+
+    async def value(self, plugin: str, key: str) -> str | None:
+        """What is kept, if anything. Raises `SecretMissing` for a keyring that cannot be used."""
+        return await self._alone(plugin, lambda: stored(plugin, key))
+
+    async def keep(self, plugin: str, key: str, value: str | None) -> bool:
+        """Keep a value; None forgets it. Whether that changed anything. Raises `SecretMissing`."""
+        return await self._alone(plugin, lambda: _put(plugin, key, value))
+
+    async def _alone(self, plugin: str, work: Callable[[], T]) -> T:
+        """`work` once nothing else of the plugin's is asked: a keyring that hangs holds one thread of it, not many."""
+        try:
+            async with asyncio.timeout(self._patience):
+                while (busy := self._busy.get(plugin)) is not None and not busy.done():
+                    await asyncio.wait([busy])
+                asked = self._busy[plugin] = _in_thread(work)
+                return await asyncio.shield(asked)
+        except TimeoutError:
+            what = f"the keyring did not answer within {self._patience:g} s when {plugin} asked for a secret of its own"
+            raise SecretMissing(what, hint=_UNLOCK) from None
+
+
+def _put(plugin: str, key: str, value: str | None) -> bool:
+    if value is None:
+        return remove(plugin, key)
+    store(plugin, key, value)
+    return True
 
 
 def found(plugin: str, key: str) -> str:
@@ -142,28 +174,27 @@ def _help() -> str:
     return _HELP.get(sys.platform, "`keyring --list-backends` shows what this machine has.")
 
 
-def _in_thread(work: Callable[[], dict[str, str]]) -> asyncio.Future[dict[str, str]]:
+def _in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
     """`work` in a thread that nobody waits for when the broker ends: it may hang in a password window."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[dict[str, str]] = loop.create_future()
+    done: asyncio.Future[T] = loop.create_future()
 
-    def finish(value: dict[str, str] | None, error: Exception | None) -> None:
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-            done.exception()  # whoever asked may have stopped waiting
-        else:
-            done.set_result(value or {})
+    def finish(give: Callable[[], None]) -> None:
+        if not done.done():
+            give()
+
+    def fail(error: Exception) -> None:
+        done.set_exception(error)
+        done.exception()  # whoever asked may have stopped waiting
 
     def run() -> None:
-        value, failure = None, None
         try:
             value = work()
+            give = partial(done.set_result, value)
         except Exception as error:
-            failure = error
+            give = partial(fail, error)
         if not loop.is_closed():
-            loop.call_soon_threadsafe(finish, value, failure)
+            loop.call_soon_threadsafe(finish, give)
 
     threading.Thread(target=run, name="keyring", daemon=True).start()
     return done

@@ -39,9 +39,11 @@ async def start(
     told: Callable[[Denied], None],
     witness: Witness | None = None,
     kept: Sequence[str] = (),
+    channel: int | None = None,
 ) -> Child:
     """Start `argv` held to what `spec` was granted. `own`: its data folder; `told` hears what it was refused.
 
+    `channel` is its descriptor 3, if it gets one.
     `witness` sees what it tries; `kept` are files and folders that it may not change wherever it may write.
 
     Raises `NotEnforced`, `PluginUnavailable` with the remedy, `OSError`, `ValueError`.
@@ -55,6 +57,7 @@ async def start(
         told=told,
         own=None if own is None else str(own),
         witness=witness,
+        channel=channel,
     )
     child.warnings += notes
     return child

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from broker.confine.roots import program
 from broker.confine.tree import Child, prepare
-from broker.core.hosttable import Exec
+from broker.core.hostparams import Exec
 from broker.errors import FrameTooLarge, HostFailed, PluginUnavailable, TimedOut
 from broker.model import Spec
 from broker.permissions.redaction import Redactions

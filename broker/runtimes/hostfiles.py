@@ -19,7 +19,7 @@ from typing import Any
 from msgspec import UNSET
 
 from broker.confine.kept import NAMES
-from broker.core.hosttable import PIECE, Read, Write
+from broker.core.hostparams import PIECE, Read, Write
 from broker.errors import BadArguments, BrokerError, HostFailed, PermissionMissing
 from broker.model import Spec
 from broker.runtimes.apart import apart

@@ -20,7 +20,8 @@ from broker.confine.egress.allow import Allow
 from broker.confine.egress.denied import Denials, Refused
 from broker.confine.egress.dial import Dialler
 from broker.confine.egress.lookup import Lookup, Lookups, ask_system
-from broker.core.hosttable import PIECE, Fetch, Url, url_of
+from broker.core.hostoperation import Url, url_of
+from broker.core.hostparams import PIECE, Fetch
 from broker.errors import BadArguments, FrameTooLarge, HostFailed, PermissionMissing, TimedOut
 from broker.model import Spec
 from broker.permissions.scopes import parse

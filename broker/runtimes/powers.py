@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker.core.hostapi import Powers
-from broker.core.hosttable import Exec, Fetch, Read, Write
+from broker.core.hostparams import Exec, Fetch, Read, Write
 from broker.model import Spec
 from broker.permissions.redaction import Redactions
 from broker.runtimes.plugin_log import PluginLog
+
+if TYPE_CHECKING:
+    from broker.permissions.secrets import Keyring
 
 
 def powers(
@@ -46,6 +49,26 @@ def powers(
 
         return await hostexec.execute(spec, params, environ, data / spec.name, kept(), redactions)
 
+    keyring: list[Keyring] = []  # made when the first secret is asked for
+
+    def ring() -> Keyring:
+        from broker.permissions.secrets import Keyring
+
+        if not keyring:
+            keyring.append(Keyring())
+        return keyring[0]
+
+    async def secret(spec: Spec, name: str) -> str | None:
+        return await ring().value(spec.name, name)
+
+    async def keep(spec: Spec, name: str, value: str | None) -> bool:
+        return await ring().keep(spec.name, name, value)
+
+    async def configure(spec: Spec, key: str, value: Any) -> None:
+        from broker.runtimes import hostconfig
+
+        await hostconfig.configure(spec, key, value)
+
     def log(spec: Spec, line: str) -> None:
         file = PluginLog(logs / f"{spec.name}.log", None)
         file.write(f"{line}\n".encode("utf-8", "replace"))
@@ -55,7 +78,17 @@ def powers(
         known = {"home": os.path.expanduser("~"), "workspace": workspace, "plugin": spec.cwd, "data": data / spec.name}
         return {name: os.path.realpath(place) for name, place in known.items() if place is not None}
 
-    return Powers(read=read, write=write, fetch=fetch, execute=execute, log=log, places=places)
+    return Powers(
+        read=read,
+        write=write,
+        fetch=fetch,
+        execute=execute,
+        secret=secret,
+        keep=keep,
+        configure=configure,
+        log=log,
+        places=places,
+    )
 
 
 def _make(own: Path, path: str) -> None:

@@ -23,7 +23,9 @@ from broker.confine.tree import Child, prepare, spawn
 from broker.core.ports import Host, Identity, Reply
 from broker.errors import BrokerError, NotEnforced, Overloaded, PluginFailed, PluginUnavailable, RemoteError
 from broker.model import Era, Listing, Spec
-from broker.permissions.redaction import Redactions
+from broker.permissions.redaction import Redaction, Redactions
+from broker.permissions.scopes import parse
+from broker.runtimes.channel import NUMBER, VARIABLE, Ends, Operate
 from broker.runtimes.command import argv, child_env, windows_line
 from broker.runtimes.declared import Secrets, declared
 from broker.runtimes.plugin_log import PluginLog
@@ -66,6 +68,8 @@ class ProcessRuntime:
         self.still: Callable[[Spec], None] = lambda spec: None
         # What no plugin may change though it may write to a folder around it: what decides what is started.
         self.kept: Callable[[], Sequence[str]] = lambda: ()
+        # What a plugin asks of its host; None: plugins get no channel to one.
+        self.operate: Operate | None = None
         self._alive: set[Upstream] = set()
         self._dies: set[str] = set()  # plugins that exited at the probe and without it: not worth two starts each time
 
@@ -112,18 +116,32 @@ class ProcessRuntime:
         redaction = self._redactions.declare(spec.name, declared(spec, env, secrets))
         path = self._logs / f"{spec.name}.log" if self._logs is not None else None
         log = PluginLog(path, redaction)
-        try:
-            child = await self._child(spec, env, log)
-        except (OSError, ValueError) as error:
-            raise _refused(spec, error) from None
+        if self.operate is None or spec.permissions is None or sys.platform == "win32":
+            return self._begun(spec, await self._child(spec, env, log), host, log, redaction)
+        from broker.core.hosttable import granted  # with all that plugins may ask for
+
+        operations = granted(map(parse, spec.granted))
+        with Ends() as ends:
+            child = await self._child(spec, {**env, VARIABLE: str(NUMBER)}, log, ends.theirs)
+            upstream = self._begun(spec, child, host, log, redaction)
+            upstream.converse(ends.taken(), self.operate, operations)
+        return upstream
+
+    def _begun(self, spec: Spec, child: Child, host: Host, log: PluginLog, redaction: Redaction) -> Upstream:
         upstream = Upstream(spec, child, host, log, self._alive.discard, redaction)
         self._alive.add(upstream)
         return upstream
 
-    async def _child(self, spec: Spec, env: dict[str, str], log: PluginLog) -> Child:
+    async def _child(self, spec: Spec, env: dict[str, str], log: PluginLog, channel: int | None = None) -> Child:
+        try:
+            return await self._started(spec, env, log, channel)
+        except (OSError, ValueError) as error:
+            raise _refused(spec, error) from None
+
+    async def _started(self, spec: Spec, env: dict[str, str], log: PluginLog, channel: int | None) -> Child:
         words = await self._argv(spec)
         if spec.permissions is None or spec.unconfined:
-            return await spawn(words, env=env, cwd=spec.cwd)
+            return await spawn(words, env=env, cwd=spec.cwd, channel=channel)
         if isinstance(words, str):
             raise NotEnforced(f"{spec.name} was not started: nothing can confine a program on Windows yet")
         from broker.runtimes.confined import start  # with all that confinement needs
@@ -131,7 +149,11 @@ class ProcessRuntime:
         await asyncio.to_thread(self.still, spec)
         own = self._data / spec.name if self._data is not None else None
         kept = self.kept()
-        child = await start(spec, words, env, own, lambda denied: log.write(f"broker: {denied}\n".encode()), kept=kept)
+
+        def told(denied: object) -> None:
+            log.write(f"broker: {denied}\n".encode())
+
+        child = await start(spec, words, env, own, told, kept=kept, channel=channel)
         for warning in child.warnings:
             log.write(f"broker: {warning}\n".encode())
         return child

@@ -165,6 +165,9 @@ class Served:
     def tell(self, method: str, params: Reply) -> None:
         """A guest hears no notifications."""
 
+    def happened(self, name: str, params: bytes) -> None:
+        """Nor of events."""
+
     async def stop(self, grace: float) -> None:
         await self._guest.stop(grace)
 

@@ -18,12 +18,13 @@ from msgspec import Raw
 
 from broker.confine.condition import suspended
 from broker.confine.tree import GRACE, Child, describe_exit
-from broker.core import tasks
+from broker.core import commands, tasks
 from broker.core.ports import Call, Host, Lost, Reply, Unsent
 from broker.errors import (
     BrokerError,
     Closed,
     NoSuchMethod,
+    NotFound,
     PluginFailed,
     PluginUnavailable,
     RemoteError,
@@ -32,6 +33,7 @@ from broker.link import Link
 from broker.model import Era, Kind, Listing, Spec
 from broker.permissions.lack import may_sample, no_sampling
 from broker.permissions.redaction import NO_SECRETS, Redaction
+from broker.runtimes.channel import Channel, Operate
 from broker.runtimes.conduct import Conduct
 from broker.runtimes.lists import LISTS, listed
 from broker.runtimes.plugin_log import PluginLog
@@ -91,6 +93,7 @@ class Upstream:
         self._conduct = Conduct(self._misbehaved)
         self._deaf = 0  # requests of its since it last read all we wrote
         self._watches: dict[str, int] = {}
+        self._channel: Channel | None = None
         self._noise = 0
         self._room = asyncio.Event()
         self._death: asyncio.Task[PluginFailed] | None = None
@@ -115,8 +118,15 @@ class Upstream:
         child.exited.add_done_callback(lambda _: asyncio.get_running_loop().call_later(EXIT_NEWS, self.link.close))
         self.link.start()
 
+    def converse(self, fd: int, operate: Operate, operations: list[str]) -> None:
+        """Talk with it as its host too, on our end of the socket that it was started with."""
+        self._channel = Channel(self.spec, fd, operate, self._calls, self._log.write)
+        self._channel.greet(operations)
+
     async def call(self, call: Call) -> Reply:
         """Run one call; the result is in the era of its caller."""
+        if call.method == commands.METHOD:
+            return await self._command(call)
         if call.as_task and self.era is Era.LEGACY:
             result = await self._tasks.run(call, self._host, self._exchange, self._forsake)
         else:
@@ -131,6 +141,19 @@ class Upstream:
         if not may_sample(self.spec) and eras.asks(result) and _SAMPLING in bytes(result):
             raise no_sampling(self.spec)
         return result
+
+    async def _command(self, call: Call) -> bytes:
+        if self._channel is None:
+            raise NotFound(f"{self.spec.name} has no commands: it cannot talk with its host")
+        try:
+            return await self._channel.run(call)
+        except RemoteError as error:
+            raise self._redaction.error(error) from None
+        except Closed:
+            error = await self.death()
+            if self.child.code is not None:
+                raise Lost(error) from None
+            raise PluginFailed(f"{self.spec.name} closed the channel to its host") from None
 
     async def _exchange(self, call: Call, params: eras.Members, method: str = "") -> Reply:
         """One request with these params, and what the server answers; `method`, if it is not that of the call."""
@@ -268,6 +291,11 @@ class Upstream:
             with contextlib.suppress(Closed):
                 self.link.ask("logging/setLevel", _encode({"level": level}))
 
+    def happened(self, name: str, params: bytes) -> None:
+        """Tell it of an event that it subscribed to."""
+        if self._channel is not None:
+            self._channel.happened(name, params)
+
     def listen_for_changes(self) -> None:
         """Have changes of its lists sent, in the modern era; a legacy server sends them unasked."""
         wanted = {
@@ -286,6 +314,8 @@ class Upstream:
         """Close its stdin, and end it and its tree. Safe to call twice, or when it is gone already."""
         self._stopping = True
         self._conduct.close()
+        if self._channel is not None:
+            self._channel.close()
         self._stream.close_output()
         await self.child.end(grace=grace)
         self.link.close()

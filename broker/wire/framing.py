@@ -1,8 +1,8 @@
 """Where one message ends and the next begins: lines (MCP) or Content-Length headers (LSP).
 
 Rule 1: only new bytes are scanned, so a frame that arrives in a thousand pieces costs no more than in one.
-Rule 2: a line that is too long costs only itself: its head and tail are kept, to find the id an answer is owed to, the
-rest is thrown away. A length-framed stream cannot be resynced: there a bad header is the end.
+Rule 2: a message that is too long costs only itself: its head and tail are kept, to find the id an answer is owed to,
+the rest is thrown away. A length-framed stream cannot be resynced: there a bad header is the end.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from broker.errors import WireError
 
 MAX_BODY = 16 << 20  # bytes of one incoming frame; the official TypeScript SDK gives up at 10 MiB
 MAX_HEADER = 4 << 10  # bytes of one header block; the LSP headers in use need under 100
+LONGEST = 12  # digits of a length
 HEAD = 4 << 10  # bytes kept of a line that was too long, from its beginning and again from its end
 
 
@@ -20,7 +21,7 @@ LARGE = 32 << 10  # bytes from which a system call more is cheaper than a copy
 
 
 class TooLong(bytes):
-    """Head and tail of a line that passed the limit; what was between them is gone."""
+    """Head and tail of a line or body that passed the limit; what was between them is gone."""
 
 
 class Lines:
@@ -97,6 +98,8 @@ class Headers:
         self._buffer = bytearray()
         self._scanned = 0  # no end of the header block before here
         self._body: int | None = None  # length of the body being awaited
+        self._kept = b""  # of one that is too long
+        self._gone = 0  # bytes of it that came
 
     def feed(self, data: bytes) -> list[bytes]:
         """The bodies completed by `data`. Raises `WireError` at a header that cannot be used: hang up then."""
@@ -110,11 +113,26 @@ class Headers:
         if self._body is None and not self._read_header():
             return None
         assert self._body is not None
+        if self._body > self._limit:
+            return self._discard(self._body)
         if len(self._buffer) < self._body:
             return None
         body = bytes(self._buffer[: self._body])
         del self._buffer[: self._body]
         self._body, self._scanned = None, 0
+        return body
+
+    def _discard(self, size: int) -> bytes | None:
+        """What is kept of a body that is too long, when its end came."""
+        piece = bytes(self._buffer[: size - self._gone])
+        del self._buffer[: len(piece)]
+        self._gone += len(piece)
+        whole = self._kept + piece
+        self._kept = whole[:HEAD] + whole[HEAD:][-HEAD:]
+        if self._gone < size:
+            return None
+        body = TooLong(self._kept)
+        self._body, self._scanned, self._gone, self._kept = None, 0, 0, b""
         return body
 
     def _read_header(self) -> bool:
@@ -136,8 +154,8 @@ class Headers:
         }
         if len(found) != 1 or not (text := found.pop()).isdigit():
             raise WireError("no usable Content-Length")
-        if len(text) > 12 or int(text) > self._limit:
-            raise WireError(f"a body of {text.decode()} bytes passes the limit of {self._limit}")
+        if len(text) > LONGEST:
+            raise WireError(f"no editor writes a body of {text[:40].decode()} bytes")
         return int(text)
 
     @staticmethod

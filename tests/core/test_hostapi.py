@@ -13,7 +13,8 @@ import pytest
 from broker.core import hostapi
 from broker.core.audit import Audit
 from broker.core.hostapi import HostApi, Powers
-from broker.core.hosttable import MOST, OPERATIONS, schema
+from broker.core.hostparams import MOST
+from broker.core.hosttable import OPERATIONS, schema
 from broker.core.listings import Listings
 from broker.core.ports import Call, Identity
 from broker.core.router import Router
@@ -37,8 +38,14 @@ EVERYTHING = (
     "net:x.dev:443",
     "read:/r",
     "run:git",
+    "secrets:token",
     "ui:ask",
     "ui:command",
+    "ui:config",
+    "ui:diagnostics",
+    "ui:documents",
+    "ui:edit",
+    "ui:show",
     "ui:status",
     "ui:toast",
     "write:/w",
@@ -53,6 +60,7 @@ class Home:
         self.spec = Spec(name="lua", source="test", entry="/x/plugin.lua", granted=granted, permissions={}, **spec)
         self.done: list[Any] = []
         self.lines: list[str] = []
+        self.secrets: dict[str, str] = {}
         self.runtime, self.face = PretendRuntime(), PretendFace("alice")
         self.face.identity = FORMS
         self.redactions = Redactions()
@@ -62,6 +70,9 @@ class Home:
             write=self._does,
             fetch=self._does,
             execute=self._does,
+            secret=self._secret,
+            keep=self._keep,
+            configure=self._configure,
             log=lambda spec, line: self.lines.append(line),
             places=lambda spec: {"data": "/w", "workspace": "/r"},
         )
@@ -73,6 +84,18 @@ class Home:
     async def _does(self, spec: Spec, params: Any) -> dict[str, Any]:
         self.done.append(params)
         return {"did": type(params).__name__}
+
+    async def _secret(self, spec: Spec, name: str) -> str | None:
+        return self.secrets.get(name)
+
+    async def _keep(self, spec: Spec, name: str, value: str | None) -> bool:
+        had = self.secrets.pop(name, None)
+        if value is not None:
+            self.secrets[name] = value
+        return value is not None or had is not None
+
+    async def _configure(self, spec: Spec, key: str, value: Any) -> None:
+        self.done.append((key, value))
 
     async def known(self) -> Home:
         self.router.join(self.face)
@@ -97,7 +120,24 @@ NEEDS: list[tuple[str, dict[str, Any], str]] = [
     ("exec", {"command": ["git", "status"]}, "run:git"),
     ("call", {"plugin": "b", "tool": "echo"}, "call:b"),
     ("ask", {"message": "Sure?"}, "ui:ask"),
+    ("pick", {"message": "Which?", "items": ["a", "b"]}, "ui:ask"),
+    ("input", {"message": "Name?"}, "ui:ask"),
+    ("confirm", {"message": "Sure?"}, "ui:ask"),
+    ("config.set", {"key": "limit", "value": 3}, "ui:config"),
+    ("secrets.get", {"name": "token"}, "secrets:token"),
+    ("secrets.set", {"name": "token", "value": "hunter2hunter2"}, "secrets:token"),
+    ("secrets.delete", {"name": "token"}, "secrets:token"),
+    ("progress.begin", {"id": "w", "title": "Indexing"}, "ui:status"),
+    ("progress.report", {"id": "w0"}, "ui:status"),
+    ("progress.end", {"id": "w0"}, "ui:status"),
+    ("show", {"uri": "file:///r/f"}, "ui:show"),
+    ("editor.active", {}, "ui:documents"),
+    ("editor.read", {"uri": "file:///r/f"}, "ui:documents"),
+    ("editor.edit", {"changes": {"file:///r/f": []}}, "ui:edit"),
+    ("editor.diagnostics", {"uri": "file:///r/f", "diagnostics": []}, "ui:diagnostics"),
+    ("events.subscribe", {"names": ["document.saved"]}, "ui:documents"),
 ]
+FACE: dict[str, Any] = {"show": {"shown": True}, "editor.active": None, "editor.read": {}, "editor.edit": {}}
 
 
 @pytest.mark.parametrize(("op", "params", "permission"), NEEDS)
@@ -120,6 +160,9 @@ async def test_each_operation_is_done_with_its_permission(
 ) -> None:
     home = await Home(tmp_path, (permission,)).known()
     home.face.answers["elicitation/create"] = {"action": "accept", "content": {}}
+    home.face.performs = FACE
+    if op in ("progress.report", "progress.end"):
+        await home.ask("progress.begin", home.in_work(), id="w0", title="Indexing")
     await home.ask(op, home.in_work(), **params)
 
 
@@ -280,7 +323,7 @@ async def test_another_generation_shows_only_its_own(tmp_path: Path) -> None:
     await home.ask("register_command", name="old")
     home.spec = Spec(name="lua", source="newer", granted=EVERYTHING, permissions={})
     await home.ask("register_command", name="new")
-    assert home.api.surface("lua").commands == {"new": ""}
+    assert home.api.front.surface("lua").commands == {"new": ""}
 
 
 async def test_status_says_when_nobody_is_there(tmp_path: Path) -> None:
@@ -454,7 +497,8 @@ async def test_every_operation_that_matters_is_in_the_audit(tmp_path: Path) -> N
 
 def test_the_schema_describes_every_operation_and_is_one() -> None:
     found = schema()
-    assert set(found["operations"]) == set(OPERATIONS) == set(hostapi._DO)  # pyright: ignore[reportPrivateUsage]
+    done = {*hostapi._DO, *hostapi._FRONT}  # pyright: ignore[reportPrivateUsage]
+    assert set(found["operations"]) == set(OPERATIONS) == done
     for operation in found["operations"].values():
         whole = {**operation["params"], "$defs": found["$defs"]}
         jsonschema.Draft202012Validator.check_schema(whole)

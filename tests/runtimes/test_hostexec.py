@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from broker.core.hosttable import Exec
+from broker.core.hostparams import Exec
 from broker.errors import FrameTooLarge, HostFailed, TimedOut
 from broker.model import Spec
 from broker.permissions.redaction import Redactions

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from broker.core.hosttable import PIECE, Read, Write
+from broker.core.hostparams import PIECE, Read, Write
 from broker.errors import BadArguments, HostFailed, PermissionMissing
 from broker.model import Spec
 from broker.runtimes import hostfiles

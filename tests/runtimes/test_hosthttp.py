@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from broker.core.hosttable import PIECE, Fetch
+from broker.core.hostparams import PIECE, Fetch
 from broker.errors import BadArguments, FrameTooLarge, HostFailed, PermissionMissing, TimedOut
 from broker.model import Spec
 from broker.runtimes import hosthttp

@@ -120,6 +120,37 @@ broker.fs = {
 }
 broker.http = { fetch = function(url, more) return operate("http.fetch", with(more, { url = url })) end }
 
+-- what the person in front of an editor sees and is asked; elsewhere the error has `not-in-client`, or nobody answers
+
+function broker.pick(message, items) return operate("pick", { message = message, items = items }).value end
+function broker.input(message, more) return operate("input", with(more, { message = message })).value end
+function broker.confirm(message, more) return operate("confirm", with(more, { message = message })).confirmed end
+function broker.show(uri, more) return operate("show", with(more, { uri = uri })).shown end
+
+function broker.config.set(key, value)
+  return operate("config.set", { key = key, value = value == nil and json.null or value })
+end
+
+broker.secrets = {
+  get = function(name) return operate("secrets.get", { name = name }).value end,
+  set = function(name, value) return operate("secrets.set", { name = name, value = value }) end,
+  delete = function(name) return operate("secrets.delete", { name = name }).deleted end,
+}
+broker.work = {
+  begin = function(id, title, more) return operate("progress.begin", with(more, { id = id, title = title })).shown end,
+  report = function(id, more) return operate("progress.report", with(more, { id = id })).cancelled end,
+  finish = function(id, message) return operate("progress.end", { id = id, message = message }).shown end,
+}
+broker.editor = {
+  active = function() return operate("editor.active", {}) end,
+  read = function(uri) return operate("editor.read", { uri = uri }) end,
+  edit = function(changes, label) return operate("editor.edit", { changes = changes, label = label }).applied end,
+  diagnostics = function(uri, all)
+    return operate("editor.diagnostics", { uri = uri, diagnostics = #all > 0 and all or json.array {} }).shown
+  end,
+}
+function broker.subscribe(names) return operate("events.subscribe", { names = names }).names end
+
 E.broker = broker
 
 function E.print(...)
