@@ -57,6 +57,7 @@ test-all: lint
 # Real editors: a Debian machine fetches them into .editors/, some 2 GB, the first time; nothing is installed.
 test-editors: setup
 	sh tests/editors/setup/terminal.sh
+	sh tests/editors/setup/claude.sh
 	sh tests/editors/setup/emacs.sh
 	sh tests/editors/setup/vscode.sh
 	$(BIN)/python -m pytest -q -n 0 -m editors

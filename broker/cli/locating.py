@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ def where(editor: str) -> None:
     Neovim: vim.opt.rtp:append(vim.fn.system({ "broker", "where", "nvim" }))
     """
     # Without a line break, so that a configuration can use it as it is.
-    click.echo(_folder(editor), nl=click.get_text_stream("stdout").isatty())
+    click.echo(_folder(editor), nl=sys.stdout.isatty())
 
 
 def _folder(editor: str) -> Path:

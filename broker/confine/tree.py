@@ -396,7 +396,9 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
     return read, write
 
 
-def _plan(argv: Sequence[str], env: Mapping[str, str], cwd: str | None, wall: Confinement | None, given: int) -> bytes:
+def _plan(
+    argv: Sequence[str], env: Mapping[str, str], cwd: str | None, wall: Confinement | None, given: int = 3
+) -> bytes:
     """What `keeper.receive` reads. Raises `ValueError`."""
     described = b""
     if wall is not None and wall.mode == "stage2":

@@ -276,9 +276,9 @@ class Generations:
     def _remove(self, name: str) -> None:
         self.disabled.pop(name, None)
         self.unknown.discard(name)
+        before = self._shown()
         old = self.plugins.pop(name, None)
         if old is not None:
-            before = self._shown()
             self._catalog.put(old.spec, None)
             self._pinning.forget(name)
             self.commands.forget(name)

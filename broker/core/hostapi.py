@@ -268,11 +268,15 @@ def _granted(texts: tuple[str, ...]) -> tuple[Permission, ...]:
 
 
 def _may_write(spec: Spec, uri: str) -> bool:
+    """Whether the plugin itself may write to this file, under the name that is given and under its own."""
     path = path_of(uri)
+    if path is None or "*" in path:
+        return False
     try:
-        return path is not None and "*" not in path and allowed(_granted(spec.granted), permission("write", path))
+        wanted = [permission("write", each) for each in (path, os.path.realpath(path))]
     except ValueError:
         return False
+    return all(allowed(_granted(spec.granted), each) for each in wanted)
 
 
 _DO: Mapping[str, Callable[[HostApi, Spec, Any, Call | None], Awaitable[bytes]]] = {

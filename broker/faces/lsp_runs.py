@@ -59,11 +59,16 @@ class Runs:
     async def execute(self, asked: Asked, params: Any) -> bytes:
         """The result of `workspace/executeCommand`. Raises `BrokerError`."""
         command, arguments, token = _parts(params)
-        if command == CALL:
-            return await self._run(asked.id, token, *_tool(arguments))
-        if command == RUN:
-            command, arguments = self._named(arguments)
-        return await self._run(asked.id, token, *self._command(command, arguments))
+        try:
+            if command == CALL:
+                return await self._run(asked.id, token, *_tool(arguments))
+            if command == RUN:
+                command, arguments = self._named(arguments)
+            return await self._run(asked.id, token, *self._command(command, arguments))
+        except BrokerError as error:
+            if not self._editor.wishes.results:  # Helix only logs it
+                self._editor.message("error", f"{command}: {error}")
+            raise
 
     def progressed(self, params: Reply) -> None:
         """A plugin told how far a call is, as MCP has it."""

@@ -4,6 +4,7 @@
 ;; SPDX-License-Identifier: MIT
 
 ;; Version: 0.1.0
+;; URL: https://pypi.org/project/plugin-broker/
 ;; Package-Requires: ((emacs "27.1"))
 ;; Keywords: tools, processes
 
@@ -102,6 +103,7 @@ Takes effect when the broker is started."
 (defun broker--put-off (question)
   "Ask QUESTION when nothing else is asked and the minibuffer is free."
   (setq broker--questions (append broker--questions (list question)))
+  (force-mode-line-update t)
   (run-at-time 0 nil #'broker--ask-next))
 
 (defun broker--ask-next ()
@@ -165,13 +167,16 @@ Takes effect when the broker is started."
 
 (defun broker--connected ()
   "A connection to a new broker."
-  (make-instance 'broker--wire
-                 :name "broker"
-                 :events-buffer-scrollback-size (if broker-trace nil 0)
-                 :process #'broker--process
-                 :request-dispatcher #'broker--requested
-                 :notification-dispatcher #'broker--notified
-                 :on-shutdown #'broker--ended))
+  (let ((size (if broker-trace nil 0)))
+    (apply #'make-instance 'broker--wire
+           :name "broker"
+           :process #'broker--process
+           :request-dispatcher #'broker--requested
+           :notification-dispatcher #'broker--notified
+           :on-shutdown #'broker--ended
+           (if (< emacs-major-version 30)
+               (list :events-buffer-scrollback-size size)
+             (list :events-buffer-config (list :size size :format 'full))))))
 
 (defun broker--process ()
   "A new process of the broker."
@@ -397,6 +402,7 @@ With a prefix argument ask for the arguments, a JSON array."
     (replace-regexp-in-string
      "%" "%%"                           ; a mode line has its own meaning for it
      (cond ((not broker--connection) " Broker:off")
+           (broker--questions " Broker[?]") ; it waits for the minibuffer
            ((cdr work) (format " Broker[%s %d%%]" (car work) (cdr work)))
            (work (format " Broker[%s]" (car work)))
            ((member text '(nil "")) " Broker")

@@ -18,6 +18,7 @@ from broker.permissions.scopes import UI, parse
 from tests.servers import ROOT
 
 FILE = Path(broker.__file__).parent / "core" / "host.json"
+SCHEMA = schema()
 CODES = {each.name for each in vars(errors).values() if isinstance(each, type) and issubclass(each, BrokerError)}
 
 
@@ -27,12 +28,12 @@ def test_the_shipped_contract_is_the_table() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each.name)
 def test_an_operation_says_what_it_needs_how_often_and_how_it_fails(operation: Any) -> None:
-    described = schema()["operations"][operation.name]
+    described = SCHEMA["operations"][operation.name]
     assert described["permission"] == (operation.needs or None) and described["description"].endswith(".")
     assert operation.rate > 0 and operation.burst >= 1
     assert set(described["codes"]) <= CODES
     for part in ("params", "result"):
-        jsonschema.Draft202012Validator.check_schema({**described[part], "$defs": schema()["$defs"]})
+        jsonschema.Draft202012Validator.check_schema({**described[part], "$defs": SCHEMA["$defs"]})
 
 
 def test_every_thing_a_plugin_can_be_granted_of_the_ui_is_for_something() -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pyte
-
-from tests.editors.world import World
 
 BOUND = 25.0  # seconds for anything to appear
 PAUSE = 0.1
@@ -34,11 +32,11 @@ class Screen(pyte.Screen):
 class Terminal:
     """One running editor."""
 
-    def __init__(self, words: Sequence[str | Path], world: World) -> None:
+    def __init__(self, words: Sequence[str | Path], env: Mapping[str, str], folder: Path) -> None:
         self._screen = Screen(COLUMNS, ROWS)
         self._stream = pyte.ByteStream(self._screen)
         self._process: Any = pexpect.spawn(
-            str(words[0]), [*map(str, words[1:])], env=world.env, cwd=str(world.workspace), dimensions=(ROWS, COLUMNS)
+            str(words[0]), [*map(str, words[1:])], env=dict(env), cwd=str(folder), dimensions=(ROWS, COLUMNS)
         )
 
     def type(self, keys: str) -> None:
@@ -70,6 +68,14 @@ class Terminal:
             time.sleep(PAUSE / 4)
         raise AssertionError(f"{texts} never appeared; there was\n{self.look()}")
 
+    def shows(self, text: str, seconds: float) -> bool:
+        """Whether this is on the screen before the seconds are over."""
+        end = time.monotonic() + seconds
+        while text not in self.look():
+            if time.monotonic() > end:
+                return False
+        return True
+
     def gone(self, text: str) -> None:
         """Wait until this is not on the screen any more."""
         end = time.monotonic() + BOUND
@@ -89,9 +95,9 @@ class Terminal:
 
 
 @contextmanager
-def opened(words: Sequence[str | Path], world: World) -> Generator[Terminal]:
+def opened(words: Sequence[str | Path], env: Mapping[str, str], folder: Path) -> Generator[Terminal]:
     """An editor that is killed if the test did not quit it."""
-    terminal = Terminal(words, world)
+    terminal = Terminal(words, env, folder)
     try:
         yield terminal
     finally:

@@ -1,16 +1,22 @@
-"""`editors/emacs` in a real Emacs, in batch: `emacs/drive.el` does what a person does, and says what came of it."""
+"""`editors/emacs` in a real Emacs.
+
+In batch `emacs/drive.el` does what a person does, and says what came of it; in a terminal there are keys and a screen.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.editors.terminal import opened
 from tests.editors.world import EDITORS, NOTE, World, program
+from tests.servers import VENV
 
 pytestmark = [pytest.mark.editors, pytest.mark.timeout(120)]
 
@@ -18,6 +24,8 @@ LISP = EDITORS / "emacs"
 FILES = ("broker-documents.el", "broker.el")
 DRIVER = Path(__file__).parent / "emacs" / "drive.el"
 ANSWERS = "Do it\nperhaps\ngreen\nGrace\nAllow once\n"  # what is typed, in the order in which the driver's steps ask
+
+META, QUIT = "\x1b", "\x07"  # the keys M- and C-g
 
 Json = dict[str, Any]
 
@@ -126,3 +134,32 @@ def test_a_broker_that_was_killed_is_started_again_by_a_command(steps: dict[str,
 def test_turning_the_mode_off_ends_the_broker_in_peace(steps: dict[str, Json]) -> None:
     assert (steps["end"]["status"], steps["end"]["code"]) == ("exit", 0)
     assert "The broker has ended." in steps["end"]["log"]
+
+
+def test_the_lines_of_the_readme_start_it(world: World) -> None:
+    blocks = re.findall(r"```elisp\n(.*?)```", (EDITORS / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    env = {**world.env, "PATH": f"{VENV}:{world.env['PATH']}", "BROKER_CONFIG": str(world.config)}
+    done = _batch("--eval", f"(progn {' '.join(blocks)} (princ (broker--lighter)))", env=env, cwd=world.workspace)
+    assert (done.returncode, done.stdout) == (0, " Broker"), done.stderr
+
+
+def test_in_a_terminal_a_question_waits_until_the_minibuffer_is_free_and_quitting_it_is_a_no(world: World) -> None:
+    command = " ".join(json.dumps(word) for word in world.command)
+    begin = f"(progn (require 'broker) (setq broker-command '({command})) (broker-mode 1))"
+    later = '(run-with-timer 1 nil (lambda () (broker-run "demo.sure")))'
+    words = [program("emacs"), "-nw", "-Q", "-L", LISP, "--eval", begin, "--eval", later, world.note]
+    with opened(words, world.env, world.workspace) as emacs:
+        emacs.type(f"{META}xignore")
+        assert "Are you sure?" not in emacs.seen("M-x ignore", "Broker[?]")
+        emacs.type(QUIT)
+        emacs.seen("demo: Are you sure?")
+        emacs.type(QUIT)
+        emacs.seen("sure: False")
+        emacs.type(f"{META}xbroker-run\rdemo.cho\t\r")
+        emacs.seen("demo: Which colour?")
+        emacs.type("gr\t\r")
+        emacs.seen("chose green")
+        emacs.type("\x18\x03")
+        assert emacs.ended() == 0
+    asyncio.run(world.ended())

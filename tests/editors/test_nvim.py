@@ -19,7 +19,6 @@ import pytest
 
 from tests.editors.nvim import Nvim, running
 from tests.editors.world import EDITORS, NOTE, World, program
-from tests.marked import marked
 from tests.servers import ROOT
 
 pytestmark = [pytest.mark.editors, pytest.mark.timeout(120)]
@@ -57,7 +56,7 @@ async def test_a_command_runs_its_toast_is_seen_and_the_status_is_shown(world: W
 async def test_consent_is_asked_for_and_only_a_yes_is_one(world: World, name: str) -> None:
     async with running(program(name), world) as editor:
         await editor.until(READY)
-        for answer, then in (("3<CR>", REFUSED), ("<Esc>", REFUSED), ("1<CR>", "Hello Anna from shy")):
+        for answer, then in (("3<CR>", REFUSED), ("<Esc>", REFUSED), ("1<CR>", "shy: Hello Anna")):
             await editor.command("Broker shy.greet Anna")
             await editor.seen(PROMPT)
             asked = "".join(editor.said)
@@ -203,7 +202,7 @@ async def test_a_broker_that_is_killed_is_told_of_and_starts_again(world: World)
         await editor.until(READY)
         await editor.command("Broker call demo__count to=5000")
         await editor.until(f"{STATUS}:find('demo__count', 1, true)")
-        for pid in brokers(world):
+        for pid in world.brokers():
             os.kill(pid, signal.SIGKILL)
         await editor.seen("demo__count: broker ended")
         await editor.seen(":Broker start")
@@ -214,7 +213,7 @@ async def test_a_broker_that_is_killed_is_told_of_and_starts_again(world: World)
 async def test_it_is_stopped_and_restarted_by_hand(world: World) -> None:
     async with running(program(NEWEST), world) as editor:
         await editor.until(READY)
-        (first,) = brokers(world)
+        (first,) = world.brokers()
         await editor.command("Broker restart")
         await editor.until("require('broker.client').state.ready and not require('broker.client').state.stopping")
         await editor.until(f"{READY} and vim.fn.filereadable('/proc/{first}/stat') == 0")
@@ -289,16 +288,6 @@ async def test_what_the_wheel_installs_is_found_and_works(world: World, tmp_path
         await editor.command("Broker demo.greet Anna")
         await editor.seen("Hello Anna from demo")
         assert await editor.lua("return debug.getinfo(require('broker').run).source") == f"@{folder}/lua/broker/init.lua"
-
-
-def brokers(world: World) -> list[int]:
-    """The processes that are `broker lsp` itself."""
-    found: list[int] = []
-    for pid in marked(world.mark):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"lsp" in words:
-            found.append(pid)
-    return found
 
 
 def lua_list(words: list[str]) -> str:

@@ -152,7 +152,8 @@ def test_what_went_wrong_is_a_notification(steps: dict[str, Json]) -> None:
 
 def test_a_plugin_edits_and_reads_what_was_not_saved_and_marks_what_it_finds(steps: dict[str, Json]) -> None:
     assert steps["insert"]["result"] == "applied: True"
-    assert steps["length"]["result"] == f"{len('inserted\n' + NOTE)} characters"
+    text = "inserted\n" + NOTE
+    assert steps["length"]["result"] == f"{len(text)} characters"
     assert steps["lint"]["result"] == "found 1"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.marked import MARK, all_gone
+from tests.marked import MARK, all_gone, marked
 from tests.servers import ROOT, VENV
 
 EDITORS = ROOT / "editors"  # our clients
@@ -66,9 +66,21 @@ class World:
         xdg = {f"XDG_{name}_HOME": str(self.folder / name.lower()) for name in ("CONFIG", "DATA", "STATE", "CACHE")}
         return {**os.environ, **own, **xdg, "TERM": "xterm-256color"}
 
+    def on_path(self) -> dict[str, str]:
+        """`env`, in which the program `broker` is one that uses this home."""
+        script = self.folder / "bin" / "broker"
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(f'#!/bin/sh\nexec "{VENV / "broker"}" "$@" --config "{self.config}"\n')
+        script.chmod(0o755)
+        return {**self.env, "PATH": f"{script.parent}:{self.env['PATH']}"}
+
     async def ended(self) -> None:
         """An error if anything that an editor started here runs on."""
         await all_gone(self.mark, GONE)
+
+    def brokers(self) -> list[int]:
+        """The processes that are `broker lsp` itself."""
+        return [pid for pid in marked(self.mark) if b"lsp" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
 
     def shell(self, *words: str) -> str:
         """What `broker WORDS` prints."""

@@ -11,12 +11,12 @@ from typing import Any
 from broker.core.router import Router
 from broker.faces.lsp import Opening, Session
 from broker.model import Problem
-from broker.stream import MemoryStream
+from broker.stream import MemoryStream, Stream
 from broker.wire.framing import Headers
 from tests.pretend import House
 
 Json = dict[str, Any]
-BOUND = 5.0  # seconds of every wait
+BOUND = 10.0  # seconds of every wait
 PROFILES = sorted((Path(__file__).parent / "editor_profiles").glob("*.json"))
 EVERYTHING: Json = {
     "window": {"workDoneProgress": True, "showDocument": {"support": True}},
@@ -66,21 +66,18 @@ class Inside:
         self.trusted.append(trusted)
 
 
-class Client:
-    """The editor. `answers`: what it answers to a method, or a function of the params that gives it."""
+class Wire:
+    """The editor's end of a stream. `answers`: what it answers to a method, or a function of its params."""
 
     SILENT = _SILENCE
 
-    def __init__(self, house: House, max_frame: int = 8 << 20) -> None:
-        self.inside = Inside(house)
-        self.stream, far = MemoryStream.pair()
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
         self.got: list[Json] = []
         self.answers: dict[str, Any] = {}
-        self.arrived, self.ended = asyncio.Event(), asyncio.Event()
-        self.session = Session(self.inside, far, key="editor", max_frame=max_frame, on_end=self.ended.set)
-        self.session.start()
+        self.arrived, self.left = asyncio.Event(), asyncio.Event()
         self._framing, self._last = Headers(64 << 20), 0
-        self.stream.start(self._read, lambda: None)
+        self.stream.start(self._read, self.left.set)
 
     def _read(self, data: bytes) -> None:
         for body in self._framing.feed(data):
@@ -102,8 +99,8 @@ class Client:
     def write(self, **message: Any) -> None:
         self.stream.send(frame({"jsonrpc": "2.0", **message}))
 
-    async def until(self, wanted: Callable[[Json], bool]) -> Json:
-        async with asyncio.timeout(BOUND):
+    async def until(self, wanted: Callable[[Json], bool], bound: float = BOUND) -> Json:
+        async with asyncio.timeout(bound):
             while True:
                 for message in self.got:
                     if wanted(message):
@@ -157,6 +154,18 @@ class Client:
     async def ours(self, **more: Any) -> Json:
         """Open it as a client of broker's own."""
         return await self.initialize(initializationOptions={"broker": {**dict.fromkeys(OURS, True), **more}})
+
+
+class Client(Wire):
+    """An editor and its session in this process."""
+
+    def __init__(self, house: House, max_frame: int = 8 << 20) -> None:
+        self.inside = Inside(house)
+        near, far = MemoryStream.pair()
+        self.ended = asyncio.Event()
+        self.session = Session(self.inside, far, key="editor", max_frame=max_frame, on_end=self.ended.set)
+        self.session.start()
+        super().__init__(near)
 
 
 def profile(path: Path) -> Json:

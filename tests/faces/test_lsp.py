@@ -289,13 +289,13 @@ async def test_a_run_is_cancelled_by_its_progress_too() -> None:
 
 
 async def test_settings_are_pulled_and_pulled_again_when_they_changed() -> None:
-    client, level = Client(house()), {"level": "error", "plugins": {"a": {"limit": 3}}}
-    client.answers["workspace/configuration"] = lambda _: [level]
+    client, first = Client(house()), {"level": "error", "plugins": {"a": {"limit": 3}}}
+    client.answers["workspace/configuration"] = [first]
     await client.initialize()
     await client.eventually(lambda: client.inside.configured)
     assert client.all("client/registerCapability")[0]["registrations"][0]["registerOptions"] == {"section": "broker"}
     client.session.logged(raw({"level": "warning", "logger": "a", "data": "quiet"}))
-    level = {"level": "debug", "plugins": {}}
+    client.answers["workspace/configuration"] = [{"level": "debug", "plugins": {}}]
     client.write(method="workspace/didChangeConfiguration", params={"settings": None})
     await client.eventually(lambda: len(client.inside.configured) == 2)
     client.session.logged(raw({"level": "debug", "logger": "a", "data": {"x": 1}}))

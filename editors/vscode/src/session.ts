@@ -54,6 +54,7 @@ export class Session implements vscode.Disposable {
       void advise(program);
       return;
     }
+    this.channel.info(`Starting ${[program, ...args, "lsp"].join(" ")}`);
     this.client = this.made(program, [...args, "lsp"]);
     try {
       await this.client.start();

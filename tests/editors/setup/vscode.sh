@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../../.." && pwd)
 place=$repo/.editors/vscode
 stamp=$place/.stamp
-[ "$stamp" -nt "$0" ] && exit 0
+[ "$stamp" -nt "$0" ] && [ "$stamp" -nt "$repo/editors/vscode/package-lock.json" ] && exit 0
 mkdir -p "$place"
 
 # The wheel's own npm does not find its files; these do, also for the installs that code-server's install starts.

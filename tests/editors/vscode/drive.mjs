@@ -193,6 +193,11 @@ try {
     await page.keyboard.press("Enter");
     return { offered, result: await words("counted to 2") };
   });
+  await step("log", async () => {
+    await palette("Broker: Show Log");
+    await page.locator(".output-view-container .view-line, .output-view .view-line", { hasText: "Starting" }).first().waitFor();
+    return {};
+  });
   await step("untrusted", async () => ({ servers: await servers(), ran: existsSync(path.join(workspace, "ran")) }));
   await step("trusted", async () => {
     await palette("Workspaces: Manage Workspace Trust");
@@ -201,11 +206,6 @@ try {
     await until(() => existsSync(path.join(workspace, "ran")));
     await bar.waitFor();
     return { servers: await servers() };
-  });
-  await step("log", async () => {
-    await palette("Broker: Show Log");
-    await page.locator(".output-view .view-line").first().waitFor();
-    return {};
   });
 } catch (error) {
   await page.screenshot({ path: path.join(shots, "failed.png") });

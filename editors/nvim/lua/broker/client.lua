@@ -174,6 +174,19 @@ local function described()
   }
 end
 
+-- One that is not ready yet has nothing to say goodbye to, and would only finish its start.
+local leaving ---@type integer?
+local function end_with_neovim()
+  leaving = leaving
+    or vim.api.nvim_create_autocmd('VimLeavePre', {
+      callback = function()
+        if not state.ready then
+          on_client('stop', true)
+        end
+      end,
+    })
+end
+
 --- Start it if it does not run. What is wrong, if it cannot be.
 ---@return string? problem
 function M.start()
@@ -184,6 +197,7 @@ function M.start()
   if vim.fn.executable(program) ~= 1 then
     return ('%q is no program Neovim can find; install it with `pipx install plugin-broker`, or set `cmd`'):format(program)
   end
+  end_with_neovim()
   state.root, state.ready, state.stopping = M.root(), false, false
   if new_calls then
     state.id = vim.lsp.start(described(), {

@@ -64,14 +64,11 @@ enddef
 
 # Tell what happens to documents from now on, if broker wants to know it, and what is open already.
 export def Watch(sync: any)
-  augroup broker
-    autocmd!
-    autocmd VimLeavePre * session.Leave()
-  augroup END
   if !Wanted(sync)
     return
   endif
   augroup broker
+    autocmd!
     autocmd BufReadPost,BufNewFile,BufFilePost * Opened(str2nr(expand('<abuf>')))
     autocmd TextChanged,TextChangedI,TextChangedP * ChangedSoon()
     autocmd BufWritePost * Saved(str2nr(expand('<abuf>')))

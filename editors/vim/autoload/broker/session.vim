@@ -3,6 +3,8 @@ vim9script
 #
 # Rule 1: Vim itself frames the messages (channel mode 'lsp'); no other plugin is needed, and no document is sent.
 # Rule 2: what is asked before it is ready waits; what it owes when it ends fails, each exactly once.
+# Rule 3: Vim 9.0 takes a request of broker for the answer to one of its own with the same id, and the answer then for a
+#         message like any other. So all of them go one way, `Heard`, which tells them apart by what they have.
 
 import autoload './answers.vim'
 import autoload './documents.vim'
@@ -67,18 +69,19 @@ export def Start(): string
   if job_status(job) !=# 'run'
     return 'broker did not start: ' .. join(command)
   endif
-  ch_sendexpr(job, {method: 'initialize', params: Description()}, {callback: Opened})
+  autocmd_add([{event: 'VimLeavePre', group: 'broker_leave', pattern: '*', cmd: 'broker#session#Leave()', replace: true}])
+  Send('initialize', Description(), Opened)
   return ''
 enddef
 
-def Opened(channel: channel, reply: dict<any>)
-  if has_key(reply, 'error')
-    ui.Toast('broker: ' .. get(reply.error, 'message', 'failed'), 1)
+def Opened(error: any, result: any)
+  if !empty(error)
+    ui.Toast('broker: ' .. get(error, 'message', 'failed'), 1)
     return
   endif
   Tell('initialized', {})
   ready = true
-  documents.Watch(get(reply.result.capabilities, 'textDocumentSync', 0))
+  documents.Watch(get(result.capabilities, 'textDocumentSync', 0))
   Settle('')
 enddef
 
@@ -146,11 +149,13 @@ export def Request(method: string, params: any, Answer: func)
       return
     endif
     documents.Changed()
-    var id = ''
-    const sent = ch_sendexpr(job, {method: method, params: params}, {callback: (_, reply) => Answered(id, reply)})
-    id = string(sent.id)
-    owed[id] = Answer
+    Send(method, params, Answer)
   })
+enddef
+
+def Send(method: string, params: any, Answer: func)
+  const sent = ch_sendexpr(job, {method: method, params: params}, {callback: Heard})
+  owed[string(sent.id)] = Answer
 enddef
 
 def Answered(id: string, reply: dict<any>)
@@ -162,7 +167,7 @@ enddef
 
 # Take back every request that runs, and what plugins do in the background.
 export def Cancel()
-  for [id, Answer] in items(owed)
+  for [id, Answer] in ready ? items(owed) : []
     Tell('$/cancelRequest', {id: str2nr(id)})
     remove(owed, id)
     Answer({message: 'cancelled', cancelled: true}, null)
@@ -175,7 +180,9 @@ enddef
 def Heard(channel: channel, message: dict<any>)
   const method = get(message, 'method', '')
   const params = get(message, 'params', {})
-  if has_key(message, 'id')
+  if empty(method)
+    Answered(string(get(message, 'id', '')), message)
+  elseif has_key(message, 'id')
     answers.Answer(method, params, (reply) => Reply(channel, message.id, reply))
   elseif method ==# 'window/showMessage'
     ui.Toast(params.message, params.type)
@@ -229,16 +236,16 @@ export def Stop(Then: func = null_function)
   stopping = true
   Next = Then
   const ending = job
-  ch_sendexpr(ending, {method: 'shutdown'}, {callback: (channel, _) => {
-    ch_sendexpr(channel, {method: 'exit'})
-  }})
+  Send('shutdown', {}, (_, _) => Tell('exit', {}))
   timer_start(5000, (_) => job_status(ending) ==# 'run' ? job_stop(ending, 'kill') : 0)
 enddef
 
-# Vim ends: say goodbye without waiting; the end of its input ends it, too.
+# Vim ends: say goodbye without waiting; the end of its input ends it, too. One that is not ready yet is just ended.
 export def Leave()
-  if job != null_job && job_status(job) ==# 'run'
-    ch_sendexpr(job, {method: 'shutdown'}, {callback: (_, _) => 0})
-    ch_sendexpr(job, {method: 'exit'})
+  if !ready && job != null_job
+    job_stop(job)
+  elseif job != null_job && job_status(job) ==# 'run'
+    Send('shutdown', {}, (_, _) => 0)
+    Tell('exit', {})
   endif
 enddef

@@ -30,19 +30,19 @@ export def Choose(prompt: string, lines: list<string>, Answer: func)
   redraw
 enddef
 
-# A text goes to `Answer`, or null if it was dismissed.
+# A text goes to `Answer`, or null if it was dismissed or nothing was typed, which Vim does not tell apart.
 export def Input(params: dict<any>, Answer: func)
   const hint = empty(get(params, 'placeholder', '')) ? '' : ' (' .. params.placeholder .. ')'
   const prompt = params.plugin .. ': ' .. params.title .. hint .. ' '
   # Later: in the callback of a channel nothing else is heard meanwhile.
   timer_start(0, (_) => {
-    const dismissed = "\x01"
-    var text = dismissed
+    var text = ''
     try
-      text = get(params, 'secret', false) ? inputsecret(prompt) : input({prompt: prompt, default: get(params, 'value', ''), cancelreturn: dismissed})
+      text = get(params, 'secret', false) ? inputsecret(prompt) : input(prompt, get(params, 'value', ''))
     catch /^Vim:Interrupt$/
     endtry
-    Answer(text ==# dismissed ? null : text)
+    redraw
+    Answer(empty(text) ? null : text)
   })
 enddef
 

@@ -81,9 +81,9 @@ def begin() -> None:
     host("events.subscribe", names=["document.opened", "document.saved", "document.closed"])
 
 
-def greet(name: str = "you") -> str:
+def greet(name: str = "you", quiet: bool = False) -> str | None:
     host("toast", title=f"Hello {name} from demo")
-    return f"greeted {name}"
+    return None if quiet else f"greeted {name}"
 
 
 def sure() -> str:
