@@ -11,7 +11,8 @@ The house, from the ground up; a room imports only from the rooms above it in th
     core/           manifest and config, catalog of names, a plugin's life, the router every call passes
     clients/        the files of other AI clients: their servers taken over, broker registered in them
     runtimes/       what executes a plugin: a subprocess MCP server
-    faces/          what the broker shows to whoever spawned it, MCP on stdio, and to its user, a control socket
+    faces/          what the broker shows to whoever spawned it, MCP or LSP (the files lsp*) on stdio, and to its user,
+                    a control socket
     app             the only file that knows every room
     cli/            the commands a person types
 

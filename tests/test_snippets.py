@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from broker.cli import cli
+from broker.cli.locating import CLIENTS
 from tests.servers import ROOT
 
 EDITORS = ROOT / "editors"
@@ -36,8 +37,8 @@ def kakoune(text: str) -> None:
 
 
 def lua(text: str) -> None:
-    run: Any = lupa.LuaRuntime().eval("function(text) return load('return ' .. text) or assert(load(text)) end")  # pyright: ignore[reportAttributeAccessIssue]
-    run(text)
+    runtime: Any = lupa.LuaRuntime(unpack_returned_tuples=True)
+    runtime.eval("function(text) return load('return ' .. text) or assert(load(text)) end")(text)
 
 
 PARSERS: dict[str, Callable[[str], object]] = {
@@ -80,16 +81,18 @@ def test_the_plugin_for_claude_code_starts_both_faces() -> None:
     market = json.loads((folder / ".claude-plugin" / "marketplace.json").read_text())
     (entry,) = market["plugins"]
     installed = f"{entry['name']}@{market['name']}"
-    assert entry["name"] == manifest["name"] and f"claude plugin install {installed}\n" in snippets("Claude Code", "sh")[0]
+    assert (
+        entry["name"] == manifest["name"] and f"claude plugin install {installed}\n" in snippets("Claude Code", "sh")[0]
+    )
 
 
-@pytest.mark.parametrize("editor", ["nvim", "vim", "emacs", "claude-code"])
+@pytest.mark.parametrize("editor", CLIENTS)
 def test_broker_says_where_each_client_is(editor: str) -> None:
     done = CliRunner().invoke(cli, ["where", editor])
     assert done.exit_code == 0 and Path(done.output) == EDITORS / editor and any(Path(done.output).iterdir())
 
 
 def test_the_wheel_takes_every_client_that_broker_finds() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    shipped = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert shipped == {f"editors/{each}": f"broker/editors/{each}" for each in ("nvim", "vim", "emacs", "claude-code")}
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["only-include"] == ["broker", *(f"editors/{each}" for each in CLIENTS)]
+    assert wheel["sources"] == {"editors": "broker/editors"}

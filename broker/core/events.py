@@ -43,35 +43,41 @@ class Events:
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._listening: dict[str, tuple[Spec, set[str]]] = {}  # by plugin: what its instance runs as, names
+        # By plugin: what each of its generations runs as, and the names that it listens to.
+        self._listening: dict[str, list[tuple[Spec, set[str]]]] = {}
         self._waiting: dict[str, dict[tuple[str, str], bytes]] = {}  # plugin -> (name, what about) -> params
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def wanted(self) -> frozenset[str]:
         """The names that anybody listens to."""
-        return frozenset(name for _, names in self._listening.values() for name in names)
+        return frozenset(name for held in self._listening.values() for _, names in held for name in names)
 
     def subscribe(self, spec: Spec, names: Iterable[str]) -> list[str]:
         """Have the plugin that runs as `spec` hear these too, until it ends; all that it hears then."""
-        held = self._listening.get(spec.name)
-        if held is None or held[0] is not spec:
-            held = self._listening[spec.name] = spec, set()
-        held[1].update(names)
-        return sorted(held[1])
+        held = self._of(spec)
+        if held is None:
+            held = set[str]()
+            self._listening.setdefault(spec.name, []).append((spec, held))
+        held.update(names)
+        return sorted(held)
 
     def hears(self, spec: Spec, name: str) -> bool:
         """Whether it is the instance that runs as `spec` that listens to this."""
-        held = self._listening.get(spec.name)
-        return held is not None and held[0] is spec and name in held[1]
+        return name in (self._of(spec) or ())
 
     def listens(self, plugin: str, name: str) -> bool:
-        return plugin in self._listening and name in self._listening[plugin][1]
+        return any(name in names for _, names in self._listening.get(plugin, ()))
+
+    def _of(self, spec: Spec) -> set[str] | None:
+        return next((names for one, names in self._listening.get(spec.name, ()) if one is spec), None)
 
     def replaced(self, spec: Spec) -> None:
         """This is what the plugin runs as from now on: what an earlier generation listened to is over."""
-        held = self._listening.get(spec.name)
-        if held is not None and held[0] is not spec:
+        kept = [each for each in self._listening.get(spec.name, ()) if each[0] is spec]
+        if kept:
+            self._listening[spec.name] = kept
+        else:
             self.forget(spec.name)
 
     def forget(self, plugin: str) -> None:

@@ -12,6 +12,7 @@ Rule 3: the editor gets what the plugin returned. A text is also shown, unless t
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -157,7 +158,8 @@ def _percentage(said: Json) -> float | None:
         done, total = (msgspec.convert(said.get(name), float) for name in ("progress", "total"))
     except msgspec.ValidationError:
         return None
-    return 100 * done / total if total > 0 else None
+    found = 100 * done / total if total > 0 else math.nan
+    return found if math.isfinite(found) else None
 
 
 def _value(method: str, result: bytes) -> bytes:

@@ -40,7 +40,8 @@ VARIABLE, NUMBER = "BROKER_HOST_FD", CHANNEL
 VERSION = 1
 LINE = 1 << 20  # bytes of one line it sends
 MAX_UNREAD = 2 << 20  # bytes it has not read; above it nothing more of its is served, and events are left out
-MAX_OWED = 32  # requests of its in work
+MAX_OWED = 2000  # requests of its in work; those that are too many count before they are so many
+BRAKE = 0.1  # seconds that the refusal of too many takes: who waits for it never comes to be ended for them
 MOST_NOTED = 50  # lines that are no message, of which the plugin's log says something
 REGISTERS_WITHIN = 5.0  # seconds a plugin that was just started has to register the command it is to run
 DIALECT = Dialect("cancel", "id", True)
@@ -181,6 +182,7 @@ class Channel:
             found = await self._operate(self.spec, op, held, call)
         except Overloaded:
             self._conduct.stray()
+            await asyncio.sleep(BRAKE)
             raise
         if op == "register_command":
             self._registered.setdefault(_named(held).name, asyncio.Event()).set()

@@ -6,17 +6,23 @@ that imports asyncio and msgspec: less than that nobody in Python can take.
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 from tests.bench.figures import Measure
 from tests.bench.plan import Plan
 from tests.bench.targets import UNIT, Target, servers_below
+from tests.servers import VENV
 
 COUNTS, QUICK = (1, 10, 30), (30,)
 GROUP = "startup"
 UNIT_NAME = "unit"
+PYGLS = (sys.executable, "-c", "import pygls.lsp.server")
 
 
 def first_list(count: int) -> Measure:
@@ -34,6 +40,32 @@ def measure(plan: Plan) -> None:
         plan.meet(count)
         for round in range(plan.rounds):
             _round(plan, round, count)
+    _editors(plan)
+
+
+def _editors(plan: Plan) -> None:
+    """Only said: most of what an editor waits for is the import of the library that knows its protocol."""
+    took = statistics.median(_initialized() for _ in range(plan.rounds))
+    bare = statistics.median(_run(PYGLS) for _ in range(plan.rounds))
+    plan.say(f"broker lsp: initialize answered after {took:,.0f} ms; importing pygls alone takes {bare:,.0f} ms")
+
+
+def _initialized() -> float:
+    """Spawn to the answer to an editor's `initialize`, without any plugin."""
+    with tempfile.TemporaryDirectory() as folder:
+        servers = Path(folder, "servers.json")
+        servers.write_text('{"mcpServers": {}}')
+        command = [str(VENV / "broker"), "lsp", "--strict", "--mcp-config", str(servers)]
+        body = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
+        env, began = {**os.environ, "BROKER_HOME": folder}, time.perf_counter()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, cwd=folder) as process:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+            process.stdin.flush()
+            process.stdout.readline()
+            took = 1e3 * (time.perf_counter() - began)
+            process.stdin.close()
+    return took
 
 
 def _round(plan: Plan, round: int, count: int) -> None:

@@ -34,7 +34,7 @@ class Nvim:
         assert self.process.stdin is not None
         id = len(self._answers)
         self._answers[id] = asyncio.get_running_loop().create_future()
-        self.process.stdin.write(msgpack.packb([0, id, method, args]))
+        self.process.stdin.write(bytes(msgpack.packb([0, id, method, args]) or b""))
         return await asyncio.wait_for(asyncio.shield(self._answers[id]), BOUND)
 
     async def lua(self, code: str, *args: Any) -> Any:
@@ -74,7 +74,7 @@ class Nvim:
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
-        unpacker = msgpack.Unpacker(ext_hook=lambda code, data: None, strict_map_key=False)
+        unpacker = msgpack.Unpacker(ext_hook=_handle, strict_map_key=False)
         while data := await self.process.stdout.read(65536):
             unpacker.feed(data)
             for message in unpacker:
@@ -99,16 +99,27 @@ class Nvim:
             self.said.append(f"{given[3]}{''.join(chunk[1] for chunk in given[0])}\n")
 
 
+def _handle(code: int, data: bytes) -> None:
+    """Buffers and windows are of no interest here."""
+
+
 @asynccontextmanager
-async def running(program: Path, world: World, setup: str = "", *, plugin: Path = EDITORS / "nvim") -> AsyncGenerator[Nvim]:
-    """A Neovim in the workspace with our plugin; `setup` is Lua that is run when it is ready, with the command as `...`.
+async def running(
+    program: Path, world: World, setup: str = "", *, plugin: Path = EDITORS / "nvim"
+) -> AsyncGenerator[Nvim]:
+    """A Neovim in the workspace with our plugin; `setup` is Lua to run when it is ready, `...` the broker's command.
 
     When it is left it must end well, and everything it started with it.
     """
     path = json.dumps(str(plugin))
     words = ("--embed", "--clean", "-n", "--cmd", f"lua vim.opt.rtp:prepend({path})", str(world.note))
     process = await asyncio.create_subprocess_exec(
-        program, *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=world.env, cwd=world.workspace
+        program,
+        *words,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=world.env,
+        cwd=world.workspace,
     )
     editor = Nvim(process)
     try:

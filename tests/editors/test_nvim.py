@@ -6,6 +6,7 @@ Rule 2: leaving Neovim must leave no process behind; `running` looks after every
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -225,7 +226,9 @@ async def test_it_is_stopped_and_restarted_by_hand(world: World) -> None:
 
 @every
 async def test_without_broker_it_says_what_to_do_and_nothing_breaks(world: World, name: str) -> None:
-    async with running(program(name), world, "require('broker').setup({ cmd = { 'no-such-broker', 'lsp' } })") as editor:
+    async with running(
+        program(name), world, "require('broker').setup({ cmd = { 'no-such-broker', 'lsp' } })"
+    ) as editor:
         await editor.seen("pipx install plugin-broker")
         await editor.command("checkhealth broker")
         await editor.until("vim.fn.search('is no program Neovim can find') > 0")
@@ -273,21 +276,30 @@ async def test_the_words_after_a_command_are_json_or_text(world: World) -> None:
         ]
 
 
+def installed(folder: Path) -> str:
+    """What `broker where nvim` says of a wheel that was built and installed in this folder."""
+
+    def run(*words: str | Path, **env: str) -> str:
+        done = subprocess.run(words, env={**os.environ, **env}, cwd=folder, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    run(*pip, "wheel", "--no-deps", "-w", folder, ROOT)
+    run(*pip, "install", "--no-deps", "--target", folder / "site", *folder.glob("*.whl"))
+    return run(sys.executable, "-m", "broker", "where", "nvim", PYTHONPATH=str(folder / "site"))
+
+
 async def test_what_the_wheel_installs_is_found_and_works(world: World, tmp_path: Path) -> None:
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*pip, "wheel", "--no-deps", "-w", tmp_path, ROOT], capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "site", wheel], check=True, timeout=100)
-    where = [sys.executable, "-m", "broker", "where", "nvim"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    folder = subprocess.run(where, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30).stdout
+    folder = await asyncio.to_thread(installed, tmp_path)
     assert folder == str(tmp_path / "site" / "broker" / "editors" / "nvim")
     async with running(program(NEWEST), world, plugin=Path(folder)) as editor:
         await editor.until(READY)
         await editor.command("Broker demo.greet Anna")
         await editor.seen("Hello Anna from demo")
-        assert await editor.lua("return debug.getinfo(require('broker').run).source") == f"@{folder}/lua/broker/init.lua"
+        assert (
+            await editor.lua("return debug.getinfo(require('broker').run).source") == f"@{folder}/lua/broker/init.lua"
+        )
 
 
 def lua_list(words: list[str]) -> str:

@@ -53,6 +53,16 @@ def flood() -> None:
         send(ask(number, "toast", title="again"))
 
 
+def eager() -> None:
+    said = lines()
+    next(said)
+    refused = 0
+    for number in range(25):
+        send(ask(number, "toast", title="again"))
+        refused += "error" in next(said)
+    send(ask(100, "log", message=f"{refused} refused"))
+
+
 def told() -> None:
     while True:
         send({"jsonrpc": "2.0", "method": "log", "params": {"message": "again"}})
@@ -126,7 +136,7 @@ def descriptors() -> None:
 
 ABUSES: dict[str, Callable[[], None]] = {
     each.__name__: each
-    for each in (junk, huge, half, flood, told, deaf, ids, closing, forked, together, params, descriptors)
+    for each in (junk, huge, half, flood, eager, told, deaf, ids, closing, forked, together, params, descriptors)
 }
 
 

@@ -45,6 +45,12 @@ async def test_a_flood_ends_the_channel_and_not_the_plugin(tmp_path: Path, abuse
         assert len(world.face.logs) <= 300 and len((tmp_path / "logs" / "evil.log").read_bytes()) < 100_000
 
 
+async def test_who_asks_too_often_and_waits_for_the_answers_is_only_slowed_down(tmp_path: Path) -> None:
+    async with abused(tmp_path, "eager") as world:
+        said = await world.logged("evil", "refused")
+        assert "closed" not in said and len(world.face.logs) < 15
+
+
 async def test_a_plugin_that_reads_no_answers_is_read_no_more(tmp_path: Path) -> None:
     async with abused(tmp_path, "deaf") as world:
         began = time.monotonic()

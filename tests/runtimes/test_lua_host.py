@@ -34,7 +34,6 @@ broker.tool{name="all", run=function()
     edited = broker.editor.edit({ ["file:///w/a.txt"] = { { range = where, newText = "x" } } }, "Edit"),
     marked = broker.editor.diagnostics("file:///w/a.txt", { { range = where, message = "To do" } }),
     cleared = broker.editor.diagnostics("file:///w/a.txt", {}),
-    heard = broker.subscribe({ "document.saved" }),
     cancelled = cancelled,
   }
 end}
@@ -83,7 +82,6 @@ async def test_a_script_does_everything_with_its_editor(tmp_path: Path, place: A
             "edited": True,
             "marked": True,
             "cleared": True,
-            "heard": ["document.saved"],
             "cancelled": False,
         }
         assert world.did("toast")[0]["kind"] == "warn" and world.did("set_status")[0]["value"] == "busy"

@@ -149,7 +149,6 @@ broker.editor = {
     return operate("editor.diagnostics", { uri = uri, diagnostics = #all > 0 and all or json.array {} }).shown
   end,
 }
-function broker.subscribe(names) return operate("events.subscribe", { names = names }).names end
 
 E.broker = broker
 

@@ -132,6 +132,7 @@ def busy(text: str = "demo is busy") -> str:
 
 def work() -> str:
     host("progress.begin", id="work", title="Demo works", cancellable=True)
+    step = 0
     for step in range(int(LONGEST / STEP)):
         if host("progress.report", id="work", message=f"step {step}", percentage=step % 100)["cancelled"]:
             break
@@ -188,7 +189,11 @@ def answer(message: Json) -> None:
     method, result = message["method"], {}
     if method == "initialize":
         version = message["params"]["protocolVersion"]
-        result = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": {"name": "demo", "version": "1"}}
+        result = {
+            "protocolVersion": version,
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "demo", "version": "1"},
+        }
     elif method == "tools/list":
         result = {"tools": [TOOL]}
     elif method == "tools/call":
