@@ -120,6 +120,12 @@ class HostApi:
         held = self._surfaces.get(name)
         return held[1] if held is not None else Surface()
 
+    def drop(self, spec: Spec) -> None:
+        """The instance that ran as `spec` has ended, and what it showed with it."""
+        held = self._surfaces.get(spec.name)
+        if held is not None and held[0] is spec:
+            del self._surfaces[spec.name]
+
     # what every operation passes
 
     def _held(self, spec: Spec, operation: Operation, params: bytes) -> Any:
