@@ -119,12 +119,6 @@ class HostApi:
         """The instance that ran as `spec` has ended, and what it showed with it."""
         self.front.ended(spec)
 
-    def drop(self, spec: Spec) -> None:
-        """The instance that ran as `spec` has ended, and what it showed with it."""
-        held = self._surfaces.get(spec.name)
-        if held is not None and held[0] is spec:
-            del self._surfaces[spec.name]
-
     # what every operation passes
 
     def _held(self, spec: Spec, operation: Operation, params: bytes) -> Any:

@@ -331,9 +331,9 @@ async def test_what_it_showed_ends_with_its_instance_and_not_with_an_older_one(t
     home = await Home(tmp_path).known()
     await home.ask("register_command", name="one")
     home.api.drop(msgspec.structs.replace(home.spec))
-    assert home.api.surface("lua").commands == {"one": ""}
+    assert home.api.front.surface("lua").commands == {"one": ""}
     home.api.drop(home.spec)
-    assert home.api.surface("lua").commands == {}
+    assert home.api.front.surface("lua").commands == {}
 
 
 async def test_status_says_when_nobody_is_there(tmp_path: Path) -> None:
