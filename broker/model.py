@@ -21,6 +21,9 @@ Kind = Literal["tools", "resources", "templates", "prompts"]
 KINDS: tuple[Kind, ...] = ("tools", "resources", "templates", "prompts")
 
 
+UNBOUNDED = -1  # as an amount of memory
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """Bounds of one plugin; seconds and bytes."""
 
@@ -28,7 +31,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     cap: float = 600.0  # per call in all, progress or not (MCP: "SHOULD enforce a maximum")
     start: float = 30.0  # spawn to serving; npx and uvx may download first (Claude Code allows 30 s)
     idle: float = 600.0  # without a call, after which it is stopped until the next one; infinite = never
-    memory: int | None = None  # bytes; None here and below = no bound of ours
+    memory: int | None = None  # bytes; None here and below = no bound of ours; a VM's own, or UNBOUNDED
     pids: int | None = None  # processes and threads
     disk: int | None = None  # bytes in the plugin's data folder
     script: float = 0.1  # of its own work per call of a Lua plugin, what it waits for not counted; 0 = no bound
@@ -66,6 +69,8 @@ class Spec(Struct, frozen=True, kw_only=True):
     env: Mapping[str, str] = {}  # what the entry gives beside the safe names
     isolation: Literal["auto", "inprocess", "process"] = "auto"  # of Lua: where its script runs
     instance: Literal["fresh", "shared"] = "fresh"  # of WASM: one per call, or one for all that keeps what it knows
+    wasm: Literal["plugin", "functions", "extism"] = "plugin"  # what its user lets a .wasm file be
+    warm: int = 1  # of WASM: fresh instances that are ready before a call needs one
     concurrency: int | None = None  # requests in flight per instance; None = the broker's default, 1
     limits: Limits = Limits()
     # Filters that a tool must all pass, the user's and then the workspace's. A filter is a list of globs: "!glob"
@@ -135,6 +140,16 @@ class Settings(Struct, kw_only=True):
     named: list[str] = []  # files beside the configuration that entries take values from (`envFile`), there or not
 
 
+class About(Struct, frozen=True, kw_only=True):
+    """What a plugin that runs in broker says of itself beside its lists."""
+
+    name: str = ""
+    version: str = ""
+    description: str = ""
+    capabilities: tuple[str, ...] = ()  # what it says it can, then what it really offers
+    schema: Raw = Raw(b"null")  # JSON Schema of its configuration; null: it has none
+
+
 class Listing(Struct, kw_only=True):
     """What one plugin showed: its answers to `initialize`/`server/discover` and to the lists, undecoded."""
 
@@ -147,4 +162,5 @@ class Listing(Struct, kw_only=True):
     templates: list[Raw] = []
     prompts: list[Raw] = []
     commands: list[Command] = []  # it registered while it ran
+    about: About | None = None
     partial: bool = False  # a list was not answered in time: good enough to serve, not to keep

@@ -113,10 +113,11 @@ def all_answers(
 
 
 def acted(
-    brokers: Sequence[Broker], method: str, name: str, bound: float = LONG
+    brokers: Sequence[Broker], method: str, name: str, bound: float = LONG, count: int | None = None
 ) -> Iterator[tuple[Broker, Status | BrokerError]]:
-    """Have every broker act on the plugin `name`."""
-    return all_answers(brokers, method, msgspec.json.encode({"name": name}), Status, bound)
+    """Have every broker act on the plugin `name`; `count`, if the method wants one, says how much."""
+    params = {"name": name} if count is None else {"name": name, "count": count}
+    return all_answers(brokers, method, msgspec.json.encode(params), Status, bound)
 
 
 def unanswered() -> TimedOut:

@@ -1,4 +1,4 @@
-"""`broker restart`, `stop`, `disable` and `enable`: one plugin, in every broker of this user that runs.
+"""`broker restart`, `stop`, `warm`, `disable` and `enable`: one plugin, in every broker of this user that runs.
 
 Exit codes: 0 it is done, 1 it could not be done, or no broker runs, 2 nobody knows a plugin of that name.
 """
@@ -22,11 +22,11 @@ from broker.model import Settings, Spec
 DONE, NOT_DONE = 0, 1
 
 
-def act(method: str, name: str, found: Settings) -> int:
+def act(method: str, name: str, found: Settings, count: int | None = None) -> int:
     """Have every running broker do it; the exit code. Raises `NotFound`."""
     with running(os.environ) as brokers:
         _check_name(name, found.plugins, brokers)
-        return _tell(brokers, method, name)
+        return _tell(brokers, method, name, count)
 
 
 def disable(name: str, found: Settings, state: Path) -> int:
@@ -68,13 +68,13 @@ def _check_name(name: str, specs: Iterable[Spec], brokers: Sequence[Broker]) -> 
         raise NotFound(f"no plugin is called {name}{more}", hint="Run `broker list` to see them.")
 
 
-def _tell(brokers: Sequence[Broker], method: str, name: str) -> int:
+def _tell(brokers: Sequence[Broker], method: str, name: str, count: int | None = None) -> int:
     if not brokers:
         click.echo("No broker is running now.", err=True)
         return NOT_DONE
     silent = [(broker, unanswered()) for broker in brokers if broker.here is None]
     speaking = [broker for broker in brokers if broker.here is not None]
-    answers = {_said(broker, name, answer) for broker, answer in (*silent, *acted(speaking, method, name))}
+    answers = {_said(broker, name, answer) for broker, answer in (*silent, *acted(speaking, method, name, count=count))}
     return DONE if answers - {None} == {True} else NOT_DONE
 
 
@@ -99,4 +99,7 @@ def _state(status: Status) -> str:
         parts.append(f"pid {', '.join(map(str, status.pids))}")
     if status.restarts:
         parts.append(f"restarted {status.restarts} time{'s' * (status.restarts > 1)}")
+    if status.pool is not None:
+        ready = f"{status.pool.ready} of {status.pool.wanted} instances ready"
+        parts.append(f"{ready} with {status.pool.bytes >> 10} KiB of memory")
     return ", ".join(parts)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from broker.cli.screen import plain
 from broker.core.shape import nearest
 from broker.errors import BrokerError, LedgerBroken, NotFound, PluginUnavailable
-from broker.model import Settings, Spec
+from broker.model import About, Settings, Spec
 from broker.permissions.approval import Program, examined
 from broker.permissions.gate import Gate
 from broker.permissions.grants import Entry, Grant
@@ -69,6 +69,7 @@ class Shown(Struct, frozen=True, kw_only=True):
     stale: str
     hooks: Sequence[str] = ()  # at what it is asked about others, in the order of its manifest
     now: Sequence[Now] = ()
+    about: About | None = None  # of a plugin that runs in broker: what it said of itself when it was last started
 
 
 class Granted(Struct, frozen=True, kw_only=True):
@@ -92,7 +93,7 @@ def named(name: str, found: Settings) -> Spec:
 
 def show(spec: Spec, gate: Gate, *, as_json: bool) -> int:
     """Print everything about one plugin; the exit code."""
-    shown = replace(of(spec, gate), now=_now(spec.name))
+    shown = replace(of(spec, gate), now=_now(spec.name), about=_about_itself(spec))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2))
     else:
@@ -150,6 +151,14 @@ def of(spec: Spec, gate: Gate) -> Shown:
     )
 
 
+def _about_itself(spec: Spec) -> About | None:
+    from broker.app import Folders
+    from broker.core.listings import Listings
+
+    known = Listings(Folders.of(os.environ).cache / "lists").get(spec)
+    return None if known is None else known.about
+
+
 def _now(name: str) -> list[Now]:
     """What the plugin shows in every broker of this user that runs and answers."""
     from broker.cli.brokers import running
@@ -196,6 +205,8 @@ def _facts(shown: Shown) -> Iterator[tuple[str, str]]:
         yield "program", f"{shown.program}, sha256 {shown.sha256}"
     if shown.hooks:
         yield "hooks", f"{', '.join(shown.hooks)}: it sees what others are called with, and can refuse it"
+    if shown.about is not None:
+        yield from _said(shown.about)
     for each in shown.now:
         for command, about in each.commands.items():
             yield "offers", f"{command}  {about}".rstrip()
@@ -203,6 +214,16 @@ def _facts(shown: Shown) -> Iterator[tuple[str, str]]:
             yield "shows", f"{key}: {text}"
     if shown.missing_program:
         yield "trouble", shown.missing_program
+
+
+def _said(about: About) -> Iterator[tuple[str, str]]:
+    """Its own words, marked as such."""
+    if words := " ".join(filter(None, (about.name, about.version, about.description))):
+        yield "says", words
+    if about.capabilities:
+        yield "can", ", ".join(about.capabilities)
+    if bytes(about.schema) != b"null":
+        yield "config", bytes(about.schema).decode()
 
 
 def _say_permissions(shown: Shown) -> None:

@@ -10,6 +10,8 @@ import click
 
 from broker.cli.sources import configuration, sources
 
+MOST_WARM = 16  # as in core.manifest, whose import `broker --help` would pay for
+
 
 @click.command(short_help="Examine everything: machine, configuration, plugins and running brokers.")
 @sources
@@ -88,6 +90,22 @@ def stop(name: str, **sources: Any) -> int:
     return act("stop", name, configuration(sources))
 
 
+@click.command(short_help="Have instances of a WASM plugin ready ahead of calls.")
+@sources
+@click.argument("name")
+@click.argument("count", type=click.IntRange(0, MOST_WARM))
+def warm(name: str, count: int, **sources: Any) -> int:
+    """Have COUNT instances of the WASM plugin NAME ready ahead of calls in every running broker; one is ready anyway.
+
+    Starts it, and lasts until it is stopped. `warm = COUNT` in its entry or its manifest lasts.
+
+    Exit code: 0 done, 1 it could not be done or no broker runs, 2 no plugin of that name.
+    """
+    from broker.cli.controlling import act
+
+    return act("warm", name, configuration(sources), count=count)
+
+
 @click.command(short_help="Take a plugin out, now and in brokers to come.")
 @sources
 @click.argument("name")
@@ -119,4 +137,4 @@ def enable(name: str, **sources: Any) -> int:
     return enable(name, lambda: configuration(sources), lambda spec: disabling(spec, Path.cwd()), folder)
 
 
-COMMANDS = (doctor, log, explain, restart, stop, disable, enable)
+COMMANDS = (doctor, log, explain, restart, stop, warm, disable, enable)

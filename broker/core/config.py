@@ -28,6 +28,7 @@ from broker.core.manifest import (
     Texts,
     Timeout,
     Unenforced,
+    Warm,
     configured,
     examine,
 )
@@ -36,7 +37,7 @@ from broker.core.shape import Wrong, dotted, shaped, table, unknown_key
 from broker.core.source import Faulty, Toml, read_toml
 from broker.core.workspace import NAME as WORKSPACE_FILE
 from broker.core.workspace import held_back, narrow, tuned
-from broker.model import Command, Limits, Policy, Problem, Settings, Spec, Surface
+from broker.model import UNBOUNDED, Command, Limits, Policy, Problem, Settings, Spec, Surface
 
 _LEAST_FRAME = 64 << 10  # bytes; below it ordinary tool lists would not pass
 _WASM_MEMORY, _WASM_TIMEOUT = 64 << 20, 30.0  # bytes of one instance, seconds of one call
@@ -48,6 +49,8 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: str
     concurrency: Count | None = None
     instance: Literal["fresh", "shared"] | None = None  # of WASM
+    warm: Warm | None = None  # of WASM
+    wasm: Literal["plugin", "functions", "extism"] = "plugin"  # what its file is; a manifest cannot say it
     isolation: Literal["auto", "inprocess", "process"] = "auto"  # of Lua
     tools: Texts | None = None
     timeout: Timeout | None = None
@@ -269,6 +272,8 @@ def _plugin(name: str, held: object, path: Path, around: Surroundings) -> tuple[
         env=environment(entry.env, around),
         concurrency=entry.concurrency or manifest.concurrency,
         instance=entry.instance or manifest.instance,
+        wasm=entry.wasm,
+        warm=manifest.warm if entry.warm is None else entry.warm,
         limits=_limits(entry, manifest),
         isolation=entry.isolation,
         tools=tool_filters(entry.tools),
@@ -331,11 +336,15 @@ def _limits(entry: Entry, manifest: Manifest) -> Limits:
     if (manifest.entry or "").endswith(".wasm"):
         asked = _of_wasm(manifest)
     timeout = None if entry.timeout is None else Seconds(entry.timeout)
-    return LimitsTable(timeout=timeout, start=entry.start).over(entry.limits.over(asked))
+    tuned = LimitsTable(timeout=timeout, start=entry.start).over(entry.limits.over(asked))
+    unbounded = entry.limits.memory == UNBOUNDED and (manifest.entry or "").endswith(".wasm")
+    return replace(tuned, memory=UNBOUNDED) if unbounded else tuned
 
 
 def _of_lua(entry: Entry, manifest: Manifest) -> Limits:
     """A script's own work is bounded by its user alone; what it waits for has the time that every call has."""
+    if entry.limits.memory == UNBOUNDED:
+        raise Wrong('`limits.memory` of a Lua plugin must be a size such as "64MiB".', keys=["limits", "memory"])
     asked = replace(manifest.limits, timeout=None, memory=None).over(Limits())
     tuned = LimitsTable(start=entry.start).over(replace(entry.limits, timeout=None).over(asked))
     given = entry.limits.timeout if entry.timeout is None else entry.timeout

@@ -120,6 +120,15 @@ class Generations:
                 await asyncio.shield(new.after)
             return new.status()
 
+    async def warm(self, name: str, count: int) -> Status:
+        """Have `count` instances of a plugin ready until it is stopped.
+
+        Raises `NotFound`, `BadArguments`, `PluginUnavailable`.
+        """
+        plugin = self.named(name)
+        await plugin.warm(count, *self._house.client)
+        return plugin.status()
+
     async def disable(self, name: str) -> Status:
         """Take a plugin away until it is enabled. Raises `NotFound`."""
         async with self._lock(name):
@@ -346,6 +355,7 @@ class Generations:
 def _what_runs(spec: Spec) -> tuple[object, ...]:
     """What an instance is made of; the rest of a configuration can be changed under it."""
     made_of = (spec.command, spec.entry, spec.cwd, dict(spec.env), dict(spec.config), spec.restart)
+    made_of += (spec.instance, spec.warm, spec.isolation, spec.wasm)
     held_to = (spec.permissions, spec.granted, spec.unconfined, spec.unenforced, spec.strict, spec.limits)
     return made_of if spec.permissions is None else made_of + held_to
 

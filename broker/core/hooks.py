@@ -3,6 +3,8 @@
 Rule 1: hooks run one after the other, in ascending priority, then in the order they were configured.
 Rule 2: the first deny ends it, and the caller learns who refused and why. What the others said before is dropped.
 Rule 3: a hook that fails or takes longer than `WALL` is a deny where its entry fails closed, and nothing where open.
+        One that lacks a permission fails so, because it cannot be run; but calls of its own tools pass it, so that
+        its user can be asked there for what it lacks. A hook that was never granted is none (see `Router.present`).
 Rule 4: a plugin that waits for the call is not asked about it, nor about what its own hooks call: no hook can wait
         for itself.
 Rule 5: what a hook wants a caller to know (`meta`, `status`) is in the result's `_meta`, under `META`: later keys of
@@ -21,7 +23,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from broker.core.ports import Call, Caller, Identity, Reply
-from broker.errors import BrokerError, Denied
+from broker.errors import BrokerError, Denied, PermissionMissing
 from broker.model import Hook
 from broker.permissions.scopes import shown
 from broker.wire import eras
@@ -92,10 +94,13 @@ class Hooks:
         self._chains: dict[On, list[tuple[str, Hook]]] = {}
         self._met: dict[str, asyncio.Task[Denied | None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._lacking: set[tuple[str, On]] = set()  # those that lack a permission, and were warned of
 
     def put(self, plugin: str, hooks: tuple[Hook, ...]) -> bool:
         """These are the hooks of `plugin` from now on; whether there are any left at all."""
         self._of[plugin] = hooks
+        self._lacking = {(name, on) for name, on in self._lacking if name != plugin}
+        self._met = {key: task for key, task in self._met.items() if not _refused(task)}  # they are asked about anew
         listed = [(name, hook) for name, each in self._of.items() for hook in each]
         listed.sort(key=lambda entry: entry[1].priority)  # stable: equal ones stay in the order of configuration
         self._chains = {}
@@ -179,15 +184,31 @@ class Hooks:
             if answer.modified and (answer.arguments is None or call.method not in _WITH_ARGUMENTS):
                 raise ValueError("it changed arguments without giving any, or of a request that has none")
         except TimeoutError:
-            why = f"it did not answer within {WALL:g} s"
+            return self._failed(name, hook, call, f"it did not answer within {WALL:g} s")
+        except PermissionMissing as error:
+            return self._lacks(name, hook, call, error)
         except (BrokerError, ValueError) as error:  # msgspec's errors are ValueErrors
-            why = str(error)
-        else:
-            return answer
+            return self._failed(name, hook, call, str(error))
+        return answer
+
+    def _failed(self, name: str, hook: Hook, call: Call, why: str) -> None:
+        """Raises `Denied` if it fails closed."""
         log.warning("the %s hook of %s failed (%s): %s", hook.on, name, "closed" if hook.closed else "open", why)
         if hook.closed:
-            raise _denied(name, hook, call, f"its hook failed: {why}", failed=True)
-        return None
+            hint = f"`broker log {name}` shows why it fails; `broker disable {name}` takes its hooks away."
+            raise _denied(name, hook, call, f"its hook failed: {why}", hint=hint)
+
+    def _lacks(self, name: str, hook: Hook, call: Call, error: PermissionMissing) -> None:
+        """Warns once, until the plugin changes. Raises `Denied` if it fails closed."""
+        if call.chain and call.chain[-1] == name:
+            return
+        if (name, hook.on) not in self._lacking:
+            self._lacking.add((name, hook.on))
+            does = "what it guards is refused" if hook.closed else "it guards nothing"
+            log.warning("the %s hook of %s cannot run, and %s: %s. %s", hook.on, name, does, error, error.hint)
+        if hook.closed:
+            hint = f"{error.hint} `broker disable {name}` takes its hooks away.".strip()
+            raise _denied(name, hook, call, f"its hook cannot run: {error}", hint=hint)
 
 
 def _take(name: str, hook: Hook, call: Call, answer: _Answer) -> None:
@@ -198,12 +219,17 @@ def _take(name: str, hook: Hook, call: Call, answer: _Answer) -> None:
         call.params = {**call.params, "arguments": Raw(_encode(answer.arguments))}
 
 
-def _denied(name: str, hook: Hook, call: Call, why: str, *, failed: bool = False) -> Denied:
+def _refused(meeting: asyncio.Task[Denied | None]) -> bool:
+    return meeting.done() and not meeting.cancelled() and meeting.result() is not None
+
+
+def _denied(name: str, hook: Hook, call: Call, why: str, *, hint: str | None = None) -> Denied:
+    """A refusal; with a `hint`, one by a hook that failed, and what its user does about that."""
+    failed = hint is not None
     what = f"{call.method} {_tool(call)}".strip() or "this client"
     facts: dict[str, object] = {"plugin": name, "hook": hook.on, "reason": shown(why), "failed": failed}
     if call.chain:
         facts["sideEffects"] = "unknown" if hook.on == "post_response" else "none"
-    hint = f"`broker log {name}` shows why it fails; `broker disable {name}` takes its hooks away." if failed else None
     return Denied(f"{name} refused {shown(what)} ({hook.on}): {shown(why)}", hint=hint, facts=facts)
 
 

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from broker.core.shape import Wrong, shaped, unknown_key
 from broker.core.source import Faulty, Toml, read_toml
 from broker.errors import ConfigError
-from broker.model import Hook, Limits
+from broker.model import UNBOUNDED, Hook, Limits
 from broker.permissions.environment import complaint_about_env, complaint_about_secrets
 
 API = 1  # the plugin interface this broker speaks
@@ -38,6 +38,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "array": list,
 }
 LEAST_RESULT = 16 << 10  # bytes
+MOST_WARM = 16  # instances of a WASM plugin that wait for calls
 _MOST = 1 << 50  # seconds or bytes; above it somebody mistyped, and floats stop being exact soon after
 
 
@@ -92,6 +93,14 @@ class Bytes(int):
         return cls(size(value))
 
 
+class Memory(Bytes):
+    """A size of a file that may also be -1: no bound."""
+
+    @classmethod
+    def parse(cls, value: object) -> Memory:
+        return cls(UNBOUNDED if _is_number(value) and value == UNBOUNDED else size(value))
+
+
 class ResultSize(Bytes):
     """A size of a result: room for a piece of it, and for the links to what is cut."""
 
@@ -112,6 +121,7 @@ class Patience(Seconds):
 
 
 Count = Annotated[int, Meta(ge=1)]
+Warm = Annotated[int, Meta(ge=0, le=MOST_WARM)]
 Texts = tuple[str, ...]
 # What a user may accept that nothing here enforces; the names are those of `broker doctor`.
 Unenforced = tuple[
@@ -140,7 +150,7 @@ class Permissions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class LimitsTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A `[limits]` table; None where it says nothing."""
 
-    memory: Bytes | None = None
+    memory: Memory | None = None
     timeout: Seconds | None = None
     start: Seconds | None = None
     idle: Patience | None = None
@@ -150,7 +160,9 @@ class LimitsTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def over(self, limits: Limits) -> Limits:
         """`limits` with what this table says put over it."""
         given = {key: value for key, value in msgspec.structs.asdict(self).items() if value is not None}
-        plain = {key: float(n) if isinstance(n, float) else int(n) for key, n in given.items()}
+        plain: dict[str, float | None] = {key: float(n) if isinstance(n, float) else int(n) for key, n in given.items()}
+        if self.memory == UNBOUNDED:
+            plain["memory"] = None
         tuned = msgspec.structs.replace(limits, **plain)
         # A per-call time above the cap would never be reached; whoever raised it meant both.
         return msgspec.structs.replace(tuned, cap=max(tuned.cap, tuned.timeout))
@@ -191,6 +203,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     command: Annotated[Texts, Meta(min_length=1)] | None = None
     concurrency: Count | None = None
     instance: Literal["fresh", "shared"] = "fresh"  # of WASM: one per call, or one for all that keeps what it knows
+    warm: Warm = 1  # of WASM: instances that are ready before a call needs one
     permissions: Permissions = Permissions()
     limits: LimitsTable = LimitsTable()
     restart: Restart = Restart()
@@ -234,6 +247,7 @@ def _checked(file: Toml, folder: Path) -> Manifest:
     _check_options(manifest)
     check_variables(manifest.permissions)
     _check_start(manifest)
+    _check_limits(manifest)
     if manifest.entry is not None:
         _check_entry(manifest.entry, folder)
     return manifest
@@ -294,6 +308,13 @@ def _check_start(manifest: Manifest) -> None:
         raise Wrong(what, keys=["command"], fix="Remove one of them.")
     if any("\0" in word for word in manifest.command or ()) or (manifest.command or ("-",))[0] == "":
         raise Wrong("`command` is empty or contains a NUL character.", keys=["command"])
+
+
+def _check_limits(manifest: Manifest) -> None:
+    if manifest.limits.memory == UNBOUNDED:
+        what = "`limits.memory` is -1, no bound, which a plugin cannot give to itself."
+        fix = f"Remove it; its user can set it under [plugins.{manifest.name}.limits] in config.toml."
+        raise Wrong(what, keys=["limits", "memory"], fix=fix)
 
 
 def _check_entry(entry: str, folder: Path) -> None:

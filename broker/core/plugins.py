@@ -24,11 +24,12 @@ from broker.core import tasks
 from broker.core.deadlines import Deadlines
 from broker.core.lane import Lane, Moved
 from broker.core.life import Life
+from broker.core.pool import Pooled
 from broker.core.ports import Call, Caller, Identity, Instance, Reply, Runtime
 from broker.core.retries import READS, Retries
 from broker.core.starts import Starts
 from broker.core.status import State, Status
-from broker.errors import BrokerError, PluginFailed, PluginUnavailable
+from broker.errors import BadArguments, BrokerError, PluginFailed, PluginUnavailable
 from broker.model import Era, Kind, Listing, Spec
 from broker.permissions.lack import may_sample
 from broker.permissions.withheld import NOTHING
@@ -161,6 +162,18 @@ class Plugin:
         begun = [(lane := self.lane(identity), lane.begin(identity, opener)) for identity, opener in clients]
         await asyncio.gather(*(lane.ready(lane.identity, lane.opener) for lane, _ in begun))
 
+    async def warm(self, count: int, identity: Identity, opener: Caller) -> None:
+        """Have instances ready ahead of calls; starts it if need be. Raises `BadArguments`, `PluginUnavailable`."""
+        if self.spec.instance == "fresh" and (self.spec.entry or "").endswith(".wasm"):
+            instance = (await self.lane(identity).ready(identity, opener)).instance
+            if isinstance(instance, Pooled):
+                await instance.warm(count)
+                return
+        raise BadArguments(
+            f"{self.spec.name} has no instances that could wait for calls",
+            hint='Only WASM plugins with `instance = "fresh"` have.',
+        )
+
     def tune(self, spec: Spec) -> None:
         """Take on a configuration that needs no new instance."""
         self.spec = self.retries.spec = spec
@@ -194,6 +207,8 @@ class Plugin:
             failure=None if failure is None else str(failure),
             failure_name=None if failure is None else failure.name,
             hint=None if failure is None else failure.hint,
+            about=None if self.shown is None else self.shown.about,
+            pool=next((each.pool for each in instances if isinstance(each, Pooled)), None),
         )
 
     def _state(self, now: float, lanes: list[Lane]) -> State:

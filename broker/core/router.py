@@ -35,7 +35,7 @@ from broker.core.ports import Call, Caller, Face, Identity, Nobody, Reply, Runti
 from broker.core.views import contents_named
 from broker.errors import BadArguments, BrokerError, NotFound, PluginUnavailable, SelfWait
 from broker.model import Era, Hook, Kind, Listing, Spec
-from broker.permissions.lack import asks_through_broker, refusal
+from broker.permissions.lack import asks_through_broker, may_guard, refusal
 from broker.wire.eras import LOG_LEVELS
 
 if TYPE_CHECKING:
@@ -306,8 +306,8 @@ class Router:
             face.changed(changed, first=first)
 
     def present(self, plugin: Plugin) -> None:
-        """A generation has its name: its hooks count now, unless it lacks a permission and cannot be asked."""
-        hooks = () if plugin.spec.missing else plugin.spec.hooks
+        """A generation has its name: its hooks count now, but those that its user never granted."""
+        hooks = tuple(hook for hook in plugin.spec.hooks if may_guard(plugin.spec, hook.on))
         if hooks or self._hooks is not None:
             self._hooked(plugin.spec.name, hooks)
 
@@ -319,8 +319,15 @@ class Router:
     def _hooked(self, name: str, hooks: tuple[Hook, ...]) -> None:
         from broker.core.hooks import Hooks  # most brokers have none
 
-        held = self._hooks or Hooks(lambda name, event, call, bound: self.plugins[name].hook(event, call, bound))
+        held = self._hooks or Hooks(self._ask_hook)
         self._hooks = held if held.put(name, hooks) else None
+
+    async def _ask_hook(self, name: str, event: bytes, call: Call, bound: float) -> Reply:
+        """What a plugin's hook says. Raises `PermissionMissing` if it lacks some, `BrokerError`."""
+        plugin = self.plugins[name]
+        if plugin.spec.missing:
+            raise refusal(plugin.spec)
+        return await plugin.hook(event, call, bound)
 
     def relisted(self, kinds: set[Kind]) -> None:
         for face in list(self._faces.values()):

@@ -6,6 +6,9 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from broker.core.pool import Pool
+from broker.model import About
+
 
 class State(StrEnum):
     """Where a plugin is in its life."""
@@ -45,6 +48,8 @@ class Status(Struct, frozen=True, kw_only=True):
     hint: str | None = None
     commands: dict[str, str] = {}  # it offers, with their descriptions
     notes: dict[str, str] = {}  # short texts it shows
+    about: About | None = None  # what it says of itself, of one that runs in broker
+    pool: Pool | None = None  # its instances that wait for calls, if it can have some and runs
 
 
 class Here(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
     status                                   what this broker is, and every plugin of its
     restart, stop, disable, enable {name}    act on one plugin; its status afterwards
+    warm {name, count}                       have so many of its instances ready ahead of calls
     grant {name, permissions}                allow these as long as this broker lives
     revoke {name}                            forget what was allowed so, and look again at what is granted
 
@@ -21,13 +22,14 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from broker import __version__
 from broker.core.generations import Generations
+from broker.core.manifest import MOST_WARM
 from broker.core.meeting import Folder, folders, is_ours
 from broker.core.status import Here, Status
 from broker.errors import BadArguments, NoSuchMethod, Overloaded
@@ -111,7 +113,7 @@ class Control:
             raise NoSuchMethod(f"{method} is nothing a broker can be asked here")
         log.info("%s %s, as a person asked", method, asked.name)
         if action is not None:
-            work = action(self._generations, asked.name)
+            work = action(self._generations, asked)
         else:
             assert permit is not None and self._gate is not None
             work = _permitted(self._generations, asked.name, partial(permit, self._gate(), asked.permissions))
@@ -213,27 +215,29 @@ class Guest:
         self._on_gone(self)
 
 
-Action = Callable[[Generations, str], Coroutine[Any, Any, Status]]
+Action = Callable[[Generations, "Named"], Coroutine[Any, Any, Status]]
 ACTIONS: dict[str, Action] = {
-    "restart": lambda plugins, name: plugins.restart(name),
-    "stop": lambda plugins, name: plugins.stop_one(name),
-    "disable": lambda plugins, name: plugins.disable(name),
-    "enable": lambda plugins, name: plugins.enable(name),
+    "restart": lambda plugins, asked: plugins.restart(asked.name),
+    "stop": lambda plugins, asked: plugins.stop_one(asked.name),
+    "disable": lambda plugins, asked: plugins.disable(asked.name),
+    "enable": lambda plugins, asked: plugins.enable(asked.name),
+    "warm": lambda plugins, asked: plugins.warm(asked.name, asked.count),
 }
 
 
 class Named(Struct):
-    """What a request says: which plugin, and of a grant, what."""
+    """What a request says: which plugin, and of a grant, what; of instances, how many."""
 
     name: str
     permissions: tuple[str, ...] = ()
+    count: Annotated[int, Meta(ge=0, le=MOST_WARM)] = 1
 
 
 def _named(params: Raw) -> Named:
     try:
         return msgspec.json.decode(params, type=Named)
     except msgspec.MsgspecError:
-        raise BadArguments("`name` must say which plugin") from None
+        raise BadArguments(f"`name` must say which plugin, and `count` be at most {MOST_WARM}") from None
 
 
 def _grant(gate: Gate, permissions: tuple[str, ...], spec: Spec) -> Spec:

@@ -37,6 +37,11 @@ def refusal(spec: Spec) -> PermissionMissing:
     return PermissionMissing(lack(spec), hint=remedy(spec), facts=facts)
 
 
+def may_guard(spec: Spec, on: str) -> bool:
+    """Whether its hook `on` has a say, if only by failing: its user granted that once, or grants it now."""
+    return f"hooks:{on}" not in spec.missing or bool(spec.stale)
+
+
 def may_sample(spec: Spec) -> bool:
     """Whether it may use its client's model: a plugin with a table of permissions needs that one, too."""
     return spec.permissions is None or "sampling" in spec.granted

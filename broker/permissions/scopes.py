@@ -168,7 +168,10 @@ def _net(target: str) -> str:
 
 def _program(target: str) -> str:
     if "/" in target:
-        return _plain_path(target)
+        path = _plain_path(target)
+        if "/" not in path:  # `./git` would be read as the `git` of PATH
+            raise ValueError("must be a name alone, an absolute path, or begin with ${plugin} or the like.")
+        return path
     if not _PROGRAM.fullmatch(target):
         raise ValueError("is not the name of a program.")
     return target

@@ -65,6 +65,7 @@ class Guests(Struct, frozen=True, dict=True, kw_only=True):
 
         runtime = LuaRuntime(self.logs, self.redactions, self.ask)
         runtime.still, runtime.kept = self.processes.still, self.processes.kept
+        runtime.gone = self._gone
         return runtime
 
     def _wasm(self) -> Runtime:
@@ -74,5 +75,11 @@ class Guests(Struct, frozen=True, dict=True, kw_only=True):
             return await self.ask(spec, op, params, call)
 
         runtime = WasmRuntime(self.logs, self.cache / "wasm", self.state / "wasm.key", self.redactions, ask)
-        runtime.still = self.processes.still
+        runtime.still, runtime.kept, runtime.data = self.processes.still, self.processes.kept, self.data
+        runtime.gone = self._gone
         return runtime
+
+    def _gone(self, spec: Spec) -> None:
+        """An instance has ended."""
+        if "host" in self.__dict__:  # else it never asked for anything
+            self.host.drop(spec)

@@ -37,11 +37,12 @@ async def write(spec: Spec, params: Write, kept: Iterable[str]) -> dict[str, Any
     """Write or append; `kept` are files and folders no plugin may change. Raises `PermissionMissing` for them, too."""
     if (params.text is UNSET) is (params.base64 is UNSET):
         raise BadArguments("fs.write takes either `text` or `base64`")
-    _check_kept(spec, params.path, kept)
+    check_kept(spec, params.path, kept)
     return await _apart(_write, params)
 
 
-def _check_kept(spec: Spec, path: str, kept: Iterable[str]) -> None:
+def check_kept(spec: Spec, path: str, kept: Iterable[str]) -> None:
+    """Raises `PermissionMissing` for what no plugin may change unless it was granted by its name."""
     path = os.path.normpath(path)
     if f"write:{path}" not in spec.granted and (_is_kept(path) or any(_is_in(path, each) for each in kept)):
         raise PermissionMissing(

@@ -12,19 +12,22 @@ import asyncio
 import logging
 import os
 import stat
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
 from broker.core.ports import Call
 from broker.errors import BrokerError, PluginFailed, PluginUnavailable, TimedOut
-from broker.model import Kind, Spec
+from broker.model import Spec
 from broker.runtimes.lua_inprocess import InProcess, Wedged
 from broker.runtimes.lua_offers import Command, commands, offers
 from broker.runtimes.lua_sandbox import MAX_SOURCE, MEMORY, Killed, Refused, ScriptError
 from broker.runtimes.plugin_log import PluginLog
-from broker.runtimes.served import Ended, GuestError, Offers
+from broker.runtimes.served import Ended, GuestError, Offers, Work
+
+if TYPE_CHECKING:
+    from broker.runtimes.lua_spare import Workers
 
 log = logging.getLogger("broker.lua")
 
@@ -56,20 +59,23 @@ class Executor(Protocol):
 
 
 class LuaGuest:
-    """See above. `operations` None: the script has no host beside its own files and its log."""
+    """See above. `operations` None: the script has no host beside its own files and its log.
+
+    `workers` gives where processes for scripts come from; it is asked when the first is needed.
+    """
 
     def __init__(
         self,
         spec: Spec,
         place: Place,
         log: PluginLog,
+        workers: Callable[[], Workers],
         operations: Operations | None = None,
-        kept: Callable[[], Sequence[str]] = lambda: (),
         on_gone: Callable[[LuaGuest], None] = lambda guest: None,
     ) -> None:
         assert spec.entry is not None
         self.spec, self.place, self._log = spec, place, log
-        self._operations, self._kept, self._on_gone = operations, kept, on_gone
+        self._operations, self._workers, self._on_gone = operations, workers, on_gone
         self._folder = os.path.realpath(os.path.dirname(spec.entry))
         self._seconds, self._memory = spec.limits.script, spec.limits.memory or MEMORY
         self._files: dict[str, bytes] = {}
@@ -78,6 +84,7 @@ class LuaGuest:
         self._call: Call | None = None
         self._asked = 0
         self._stopped = False
+        self._leaving: set[asyncio.Task[None]] = set()  # states that are being ended
 
     @property
     def pid(self) -> int | None:
@@ -92,7 +99,7 @@ class LuaGuest:
                 await self._register(command)
             return found
 
-    async def invoke(self, kind: Kind, name: str, arguments: bytes, call: Call) -> bytes:
+    async def invoke(self, kind: Work, name: str, arguments: bytes, call: Call) -> bytes:
         """Run what the script registered. Raises `GuestError`, `Ended`, `BrokerError`."""
         return await self._invoke(kind, name, arguments, call, self._seconds)
 
@@ -102,7 +109,7 @@ class LuaGuest:
         return await self._invoke("hooks", name, event, None, HOOK)
 
     async def _invoke(
-        self, kind: Kind | Literal["hooks"], name: str, arguments: bytes, call: Call | None, seconds: float
+        self, kind: Work | Literal["hooks"], name: str, arguments: bytes, call: Call | None, seconds: float
     ) -> bytes:
         async with self._turn:
             if self._executor is None:
@@ -126,7 +133,8 @@ class LuaGuest:
     async def stop(self, grace: float) -> None:
         """End it."""
         self._stopped = True
-        await self._drop()
+        self._drop()
+        await asyncio.gather(*self._leaving)
         self._log.close()
         self._on_gone(self)
 
@@ -140,7 +148,7 @@ class LuaGuest:
             self._executor = await self._place()
             return await self._run(lambda executor: executor.load(source, max(LOAD, self._seconds)))
         except (GuestError, Refused) as error:
-            await self._drop()
+            self._drop()
             raise PluginUnavailable(f"{name} cannot be loaded: {error}", hint="Correct its script.") from None
         except Killed as killed:
             raise PluginUnavailable(f"{name} cannot be loaded: {self._killed(str(killed), LOAD)}") from None
@@ -150,11 +158,9 @@ class LuaGuest:
     async def _place(self) -> Executor:
         if self.place == "inprocess":
             return InProcess(self.spec.name, self._memory, self._answer)
-        from broker.runtimes.lua_process import InWorker, begin
+        from broker.runtimes.lua_process import InWorker
 
-        child = await begin(self.spec, self._memory, self._log, self._kept)
-        for warning in child.warnings:
-            self._log.write(f"broker: {warning}\n".encode())
+        child = await self._workers().begin(self.spec, self._memory, self._log)
         return InWorker(child, self._answer, self._log)
 
     async def _run(self, work: Callable[[Executor], Awaitable[bytes]]) -> bytes:
@@ -166,10 +172,10 @@ class LuaGuest:
         except ScriptError as error:
             raise GuestError(str(error)) from None
         except Killed:
-            await self._drop()
+            self._drop()
             raise
         except Wedged:
-            await self._leave()
+            self._leave()
             raise Killed("time") from None
         except asyncio.CancelledError:
             await asyncio.shield(self._cancelled(executor))
@@ -177,23 +183,26 @@ class LuaGuest:
 
     async def _cancelled(self, executor: Executor) -> None:
         if await executor.cancel("cancelled"):
-            await self._drop()
+            self._drop()
         else:
-            await self._leave()
+            self._leave()
 
-    async def _leave(self) -> None:
+    def _leave(self) -> None:
         """The state does not come back: leave it to itself, and have the next one where it can be killed."""
         if self.place == "inprocess":
             self.place = "process"
             said = f"{self.spec.name} could not be stopped and runs in a process of its own from now on"
             log.warning("%s; one thread is busy until broker ends", said)
             self._log.write(f"broker: {said}\n".encode())
-        await self._drop()
+        self._drop()
 
-    async def _drop(self) -> None:
+    def _drop(self) -> None:
+        """Never use the state again; whoever waits for an answer does not wait for its end."""
         executor, self._executor = self._executor, None
         if executor is not None:
-            await executor.close()
+            task = asyncio.get_running_loop().create_task(executor.close())
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
     def _killed(self, why: str, seconds: float) -> BrokerError:
         name = self.spec.name

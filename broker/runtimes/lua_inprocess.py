@@ -16,8 +16,11 @@ from typing import TypeVar
 from broker.errors import BrokerError
 from broker.runtimes.lua_lane import Lane
 from broker.runtimes.lua_sandbox import Refused, Sandbox
+from broker.runtimes.overdue import Overdue
 
-GRACE = 0.25  # seconds from the end of a script's time to its having ended; a hook takes at most 0.1
+# Seconds from the end of a script's time until it is given up; a hook takes at most 0.1. What is given up is gone 0.25
+# after its time: the rest is for the kernel.
+GRACE = 0.2
 
 T = TypeVar("T")
 Ask = Callable[[bytes, bytes], Awaitable[bytes]]  # an operation of the host; raises `BrokerError`, `Refused`
@@ -37,6 +40,7 @@ class InProcess:
         self._loop = asyncio.get_running_loop()
         self._sandbox: Sandbox | None = None
         self._pending: Future[bytes] | None = None
+        self._overdue = Overdue()
 
     async def load(self, source: bytes, seconds: float) -> bytes:
         """Run the script once; what it registered. Raises `ScriptError`, `Killed`, `Wedged`."""
@@ -68,17 +72,18 @@ class InProcess:
         if self._sandbox is not None:
             self._sandbox.cancel("its plugin was stopped")
         self._sandbox = None
+        self._overdue.close()
         self._lane.end()
 
     async def _run(self, job: Callable[[], bytes], seconds: float) -> bytes:
         future = self._lane.submit(job)
         if not seconds:
             return await future
-        watch = self._loop.call_later(seconds + GRACE, self._look, future)
+        self._overdue.begin(self._loop.time() + seconds + GRACE, lambda: self._look(future))
         try:
             return await future
         finally:
-            watch.cancel()
+            self._overdue.end()
 
     def _look(self, future: asyncio.Future[bytes]) -> None:
         """Give up on what is overdue; what waits for its host is not."""
@@ -87,7 +92,7 @@ class InProcess:
         if self._sandbox is None or self._sandbox.overdue > GRACE:
             future.set_exception(Wedged())
         else:
-            self._loop.call_later(GRACE / 5, self._look, future)
+            self._overdue.begin(self._loop.time() + GRACE / 5, lambda: self._look(future))
 
     def _host(self, op: bytes, params: bytes) -> bytes:
         """On the thread of the script."""

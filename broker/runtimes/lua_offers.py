@@ -16,7 +16,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from broker.errors import PluginUnavailable
+from broker.model import About
 from broker.runtimes.served import Offer, Offers
+from broker.runtimes.uri_templates import Template
 
 MOST = 1000  # of each kind
 _TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
@@ -42,14 +44,17 @@ class _Prompt(Struct):
     title: str | None = None
     description: str = ""
     arguments: _Short | list[Any] = {}
+    complete: bool = False
 
 
 class _Resource(Struct):
-    uri: str
+    uri: str = ""
+    template: str = ""  # in the place of a URI
     name: str | None = None
     title: str | None = None
     description: str = ""
     mime: str | None = None
+    complete: bool = False
 
 
 class Command(Struct):
@@ -63,7 +68,9 @@ class _Registered(Struct):
     tools: list[_Tool] = []
     prompts: list[_Prompt] = []
     resources: list[_Resource] = []
+    templates: list[_Resource] = []
     commands: list[Command] = []
+    events: list[str] = []
 
 
 class Malformed(Exception):
@@ -74,16 +81,25 @@ def offers(plugin: str, registered: bytes) -> Offers:
     """What `plugin` offers by what it registered. Raises `PluginUnavailable` that says what is wrong with it."""
     try:
         found = msgspec.json.decode(registered, type=_Registered)
-        for all_ in (found.tools, found.prompts, found.resources):
+        for all_ in (found.tools, found.prompts, found.resources, found.templates, found.commands, found.events):
             if len(all_) > MOST:
                 raise Malformed(f"it registers {len(all_)} things of a kind, and {MOST} are the most")
         return Offers(
             tools={_name(each.name): _tool(each) for each in found.tools},
             prompts={_name(each.name): _prompt(each) for each in found.prompts},
             resources={_name(each.uri): _resource(each) for each in found.resources},
+            templates={_template(each.template): _resource(each) for each in found.templates},
+            commands=frozenset(_name(each.name) for each in found.commands),
+            events=frozenset(map(_name, found.events)),
+            about=About(name=plugin, capabilities=_kinds(found)),
         )
     except (Malformed, msgspec.MsgspecError) as error:
         raise PluginUnavailable(f"{plugin} cannot be used: {error}", hint="Correct its script.") from None
+
+
+def _kinds(found: _Registered) -> tuple[str, ...]:
+    every = {"tools": found.tools, "prompts": found.prompts, "resources": found.resources, "commands": found.commands}
+    return tuple(kind for kind, each in every.items() if each)
 
 
 def commands(registered: bytes) -> list[Command]:
@@ -130,6 +146,14 @@ def _name(name: str) -> str:
     return name
 
 
+def _template(text: str) -> str:
+    try:
+        Template(text)
+    except ValueError as error:
+        raise Malformed(str(error)) from None
+    return _name(text)
+
+
 def _tool(tool: _Tool) -> Offer:
     wanted = schema(tool.input)
     hints = tool.annotations if tool.read_only is None else {**tool.annotations, "readOnlyHint": tool.read_only}
@@ -156,19 +180,20 @@ def _prompt(prompt: _Prompt) -> Offer:
         "description": prompt.description or None,
         "arguments": arguments,
     }
-    return _offer(shown, wanted)
+    return _offer(shown, wanted, prompt.complete)
 
 
 def _resource(resource: _Resource) -> Offer:
     shown = {
-        "uri": resource.uri,
-        "name": resource.name or resource.uri,
+        "uri": resource.uri or None,
+        "uriTemplate": resource.template or None,
+        "name": resource.name or resource.uri or resource.template,
         "title": resource.title,
         "description": resource.description or None,
         "mimeType": resource.mime,
     }
-    return _offer(shown, None)
+    return _offer(shown, None, resource.complete)
 
 
-def _offer(shown: dict[str, Any], wanted: dict[str, Any] | None) -> Offer:
-    return Offer(Raw(_encode({key: value for key, value in shown.items() if value is not None})), wanted)
+def _offer(shown: dict[str, Any], wanted: dict[str, Any] | None, completes: bool = False) -> Offer:
+    return Offer(Raw(_encode({key: value for key, value in shown.items() if value is not None})), wanted, completes)

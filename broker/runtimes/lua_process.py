@@ -9,42 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from msgspec.structs import replace
-
-from broker.confine.tree import Child, describe_exit, spawn
+from broker.confine.tree import Child, describe_exit
 from broker.errors import BrokerError
-from broker.model import Limits, Spec
 from broker.runtimes import lua_frames as frames
 from broker.runtimes.lua_inprocess import GRACE, Ask, Wedged
 from broker.runtimes.lua_sandbox import Killed, Refused, ScriptError
+from broker.runtimes.overdue import Overdue
 from broker.runtimes.plugin_log import PluginLog
 from broker.stream import FdStream
 
-SELF = 128 << 20  # bytes that the interpreter may take beside the script's heap; it takes 15
-PIDS = 8  # it has one
 BOOT = 10.0  # seconds until the interpreter runs; it takes 0.05, and more where everything starts at once
-_WORKER = Path(__file__).with_name("lua_worker.py")
-
-
-async def begin(spec: Spec, memory: int, log: PluginLog, kept: Callable[[], Sequence[str]]) -> Child:
-    """Start a worker, confined unless its user lifted that by name. Raises `NotEnforced`, `OSError`."""
-    import lupa
-
-    folders = [str(_WORKER.parents[2]), str(Path(lupa.__file__).parents[1])]
-    argv = [sys.executable, "-I", "-S", "-B", str(_WORKER), str(memory), *folders]
-    if spec.unconfined:
-        return await spawn(argv, env={}, cwd=None)
-    from broker.runtimes.confined import start
-
-    limits = Limits(memory=memory + SELF, pids=PIDS)
-    bare = replace(spec, granted=(), permissions={}, cwd="/", env={}, version="", entry=None, limits=limits)
-    return await start(
-        bare, argv, {}, None, lambda denied: log.write(f"broker: {denied}\n".encode()), kept=tuple(kept())
-    )
 
 
 class InWorker:
@@ -57,6 +32,7 @@ class InWorker:
         self._waiting: asyncio.Future[bytes] | None = None
         self._asked: asyncio.Task[None] | None = None
         self._deadline = math.inf
+        self._overdue = Overdue()
         self._stream = FdStream(child.stdout, child.stdin)
         self._stream.start(self._heard, self._gone)
         self._errors = FdStream(child.stderr, child.stderr)
@@ -82,6 +58,7 @@ class InWorker:
 
     async def close(self) -> None:
         """End the process."""
+        self._overdue.close()
         if self._asked is not None:
             self._asked.cancel()
         self._stream.close_output()
@@ -93,13 +70,14 @@ class InWorker:
         self._waiting = answer = self._loop.create_future()
         self._deadline = self._loop.time() + (seconds or math.inf)
         self._stream.send(asked)
+        self._stream.flush()  # now, because nothing else will be written with it
         if not seconds:
             return await answer
-        watch = self._loop.call_at(self._deadline + GRACE, self._look, answer)
+        self._overdue.begin(self._deadline + GRACE, lambda: self._look(answer))
         try:
             return await answer
         finally:
-            watch.cancel()
+            self._overdue.end()
 
     def _look(self, answer: asyncio.Future[bytes]) -> None:
         if answer.done():
@@ -108,7 +86,7 @@ class InWorker:
         if self._asked is None and late >= GRACE:
             answer.set_exception(Wedged())
         else:
-            self._loop.call_later(max(GRACE - late, GRACE / 5), self._look, answer)
+            self._overdue.begin(self._loop.time() + max(GRACE - late, GRACE / 5), lambda: self._look(answer))
 
     def _heard(self, data: bytes) -> None:
         try:

@@ -10,11 +10,15 @@ Rule 3: a state whose script was ended is never used again.
 
 from __future__ import annotations
 
-import importlib
+import os
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` itself would take a worker a third of its start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Host = Callable[[bytes, bytes], bytes]  # operation and its parameters as JSON; raises `Refused`
 
 MEMORY = 16 << 20  # bytes of a script's heap; the time that ending it takes grows with it
 SECONDS = 0.1  # of its own work that a call may take
@@ -23,9 +27,7 @@ COSTLY = 50_000_000  # steps of one call of a C function; no hook is called in i
 HOP = 0.0001  # seconds of what its host takes that are its own: who only asks comes to an end, too
 FREE = 1 << 62  # steps, where the whole process can be killed
 FILES = ("boot", "json", "api")
-_FOLDER = Path(__file__).with_name("lua")
-
-Host = Callable[[bytes, bytes], bytes]  # operation and its parameters as JSON; raises `Refused`
+_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lua")
 
 
 class Refused(Exception):
@@ -44,7 +46,7 @@ class Sandbox:
     """See above."""
 
     def __init__(self, host: Host, *, memory: int = MEMORY, costly: int = COSTLY) -> None:
-        module: Any = importlib.import_module("lupa.lua54")  # `lupa` alone is another Lua with each release
+        module: Any = __import__("lupa.lua54", fromlist=["lua54"])  # `lupa` alone is another Lua with each release
 
         self._host = host
         self._deadline = 0.0
@@ -93,7 +95,6 @@ class Sandbox:
         if self.dead is not None:
             raise Killed(self.dead)
         self._deadline = time.monotonic() + (seconds or float("inf"))
-        self._bound(0)
         try:
             found = function(*words)
         except BaseException as error:
@@ -136,7 +137,8 @@ class Sandbox:
 
 
 def _source(name: str) -> bytes:
-    return (_FOLDER / f"{name}.lua").read_bytes()
+    with open(os.path.join(_FOLDER, f"{name}.lua"), "rb") as file:
+        return file.read()
 
 
 def _deny(*_: object) -> None:

@@ -7,7 +7,12 @@ that sees nothing else. Its pipes carry `lua_frames`; it ends with them.
 from __future__ import annotations
 
 import sys
-from typing import BinaryIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from broker.runtimes.lua_sandbox import Sandbox
 
 
 def main() -> None:
@@ -17,35 +22,40 @@ def main() -> None:
     with open(0, "rb", closefd=False) as read, open(1, "wb", buffering=0, closefd=False) as write:
         pipe = _Pipe(read, write)
         sandbox = Sandbox(pipe.ask, memory=int(sys.argv[1]), costly=FREE)
-        while (said := pipe.read()) is not None:
-            pipe.write(*_done(sandbox, *said))
+        serve(pipe, sandbox)
 
 
-def _done(sandbox: object, kind: bytes, seconds: float, parts: list[bytes]) -> tuple[bytes, bytes]:
+def serve(pipe: _Pipe, sandbox: Sandbox) -> None:
+    """Do what the broker says until it is gone."""
     from broker.runtimes import lua_frames as frames
-    from broker.runtimes.lua_sandbox import Killed, Sandbox, ScriptError
+    from broker.runtimes.lua_sandbox import Killed, ScriptError
 
-    assert isinstance(sandbox, Sandbox)
-    try:
-        if kind == frames.LOAD:
-            return frames.RESULT, sandbox.load(parts[0], seconds)
-        return frames.RESULT, sandbox.invoke(parts[0], parts[1], parts[2], seconds)
-    except ScriptError as error:
-        return frames.FAILURE, str(error).encode("utf-8", "replace")
-    except Killed as killed:
-        return frames.KILLED, str(killed).encode("utf-8", "replace")
+    while (said := pipe.read()) is not None:
+        kind, seconds, parts = said
+        try:
+            if kind == frames.LOAD:
+                answer = frames.RESULT, sandbox.load(parts[0], seconds)
+            else:
+                answer = frames.RESULT, sandbox.invoke(parts[0], parts[1], parts[2], seconds)
+        except ScriptError as error:
+            answer = frames.FAILURE, str(error).encode("utf-8", "replace")
+        except Killed as killed:
+            answer = frames.KILLED, str(killed).encode("utf-8", "replace")
+        pipe.write(*answer)
 
 
 class _Pipe:
     """The broker at the other end."""
 
     def __init__(self, read: BinaryIO, write: BinaryIO) -> None:
-        self._read, self._write = read, write
+        from broker.runtimes import lua_frames as frames
+        from broker.runtimes.lua_sandbox import Refused
+
+        self._read, self._write, self._frames, self._refused = read, write, frames, Refused
 
     def read(self) -> tuple[bytes, float, list[bytes]] | None:
         """The next frame; None when the broker has closed its end."""
-        from broker.runtimes import lua_frames as frames
-
+        frames = self._frames
         head = self._read.read(frames.HEAD.size)
         if len(head) < frames.HEAD.size:
             return None
@@ -53,23 +63,18 @@ class _Pipe:
         return kind, seconds, frames.parts(self._read.read(length))
 
     def write(self, kind: bytes, *parts: bytes) -> None:
-        from broker.runtimes.lua_frames import frame
-
-        left = memoryview(frame(kind, *parts))
+        left = memoryview(self._frames.frame(kind, *parts))
         while left:
             left = left[self._write.write(left) or 0 :]
 
     def ask(self, op: bytes, params: bytes) -> bytes:
         """An operation of the host."""
-        from broker.runtimes import lua_frames as frames
-        from broker.runtimes.lua_sandbox import Refused
-
-        self.write(frames.ASK, op, params)
+        self.write(self._frames.ASK, op, params)
         said = self.read()
         if said is None:
             raise SystemExit
-        if said[0] != frames.ANSWER:
-            raise Refused(said[2][0].decode("utf-8", "replace"))
+        if said[0] != self._frames.ANSWER:
+            raise self._refused(said[2][0].decode("utf-8", "replace"))
         return said[2][0]
 
 

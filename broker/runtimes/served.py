@@ -10,41 +10,56 @@ Rule 3: a guest that had to be ended `KILLS` times within `WINDOW` seconds is le
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
 
 import msgspec
 from msgspec import Raw, Struct
 
-from broker.core.ports import Call, Reply
+from broker.core.pool import Pool, Pooled
+from broker.core.ports import Call, Identity, Nobody, Reply
 from broker.errors import BadArguments, BrokerError, PluginFailed, PluginUnavailable, RemoteError
-from broker.model import Era, Kind, Listing, Spec
-from broker.runtimes.arguments import checked
+from broker.model import About, Era, Kind, Listing, Spec
+from broker.runtimes.arguments import Checker
+from broker.runtimes.uri_templates import Template
 from broker.wire import eras
 
 KILLS, WINDOW = 3, 60.0  # ended so often within so many seconds, it is not called for as many more
 MOST_RESULT = 8 << 20  # bytes of one result; what is written to a client in one message by default
+MOST_EVENTS = 32  # that wait for one guest; what comes on top is dropped, for a later one says more
+MOST_COMPLETIONS = 100  # values, as MCP has it
 _NO_SUCH_METHOD, _BAD_PARAMS, _INTERNAL = -32601, -32602, -32603
+
+log = logging.getLogger("broker.served")
 
 _encode = msgspec.json.Encoder().encode
 
+# What a guest is asked for. Commands and events by their names; completions by `prompts NAME` or `templates TEXT`.
+Work = Kind | Literal["commands", "completions", "events"]
+
 
 class Offer(Struct, frozen=True):
-    """One tool, prompt or resource of a guest: how clients see it, and what its arguments must agree with."""
+    """One tool, prompt, resource or template of a guest: how clients see it, and what its arguments must agree with."""
 
     shown: Raw
     schema: Mapping[str, object] | None = None
+    completes: bool = False  # it proposes values for its arguments
 
 
 class Offers(Struct, frozen=True, kw_only=True):
-    """Everything a guest offers: tools and prompts by name, resources by URI."""
+    """Everything a guest offers: tools and prompts by name, resources by URI, templates by their text."""
 
     tools: Mapping[str, Offer] = {}
     prompts: Mapping[str, Offer] = {}
     resources: Mapping[str, Offer] = {}
+    templates: Mapping[str, Offer] = {}
+    commands: frozenset[str] = frozenset()
+    events: frozenset[str] = frozenset()  # it wants to hear of
     instructions: str | None = None
+    about: About | None = None
 
 
 class GuestError(Exception):
@@ -67,8 +82,8 @@ class Guest(Protocol):
         """Of its own process, if it has one."""
         ...
 
-    async def invoke(self, kind: Kind, name: str, arguments: bytes, call: Call) -> bytes:
-        """Run a tool or prompt, or read a resource: JSON of the arguments in, JSON of any value out.
+    async def invoke(self, kind: Work, name: str, arguments: bytes, call: Call) -> bytes:
+        """Run a tool, prompt or command, read a resource, hear an event: JSON of arguments in, JSON of any value out.
 
         Cancelled, it returns when the guest works no more. Raises `GuestError`, `Ended`, `BrokerError`.
         """
@@ -87,8 +102,13 @@ class Served:
     era = Era.MODERN
     working = False
 
-    def __init__(self, spec: Spec, offers: Offers, guest: Guest) -> None:
-        self.spec, self._offers, self._guest = spec, offers, guest
+    def __init__(
+        self, spec: Spec, offers: Offers, guest: Guest, on_gone: Callable[[Spec], None] = lambda spec: None
+    ) -> None:
+        self.spec, self._offers, self._guest, self._on_gone = spec, offers, guest, on_gone
+        self._templates = {text: Template(text) for text in offers.templates}
+        self._events = 0  # that wait for it
+        self._checkers: dict[tuple[Kind, str], Checker] = {}
         self._info = Raw(_encode({"name": spec.name, "version": spec.version or "0"}))
         self._began = time.monotonic()
         self._kills: deque[float] = deque(maxlen=KILLS)
@@ -103,13 +123,27 @@ class Served:
     def uptime(self) -> float:
         return time.monotonic() - self._began
 
+    @property
+    def events(self) -> frozenset[str]:
+        """The events it wants to hear of."""
+        return self._offers.events
+
+    @property
+    def pool(self) -> Pool | None:
+        return self._guest.pool if isinstance(self._guest, Pooled) else None
+
+    async def warm(self, count: int) -> Pool:
+        if not isinstance(self._guest, Pooled):
+            raise BadArguments(f"{self.spec.name} has no instances that could wait for calls")
+        return await self._guest.warm(count)
+
     async def call(self, call: Call) -> Reply:
         """Run one call; the result is in the era of its caller."""
         if self._verdict is not None:
             raise PluginFailed(f"{self.spec.name} {self._verdict}")
         answer = _ANSWERS.get(call.method)
         if answer is None:
-            raise RemoteError(_NO_SUCH_METHOD, f"{self.spec.name} does not answer {call.method}")
+            raise _unanswered(self.spec, call)
         self._refuse_if_left_alone()
         result = await answer(self, call)
         self.heard += 1
@@ -128,6 +162,19 @@ class Served:
             self._kills.append(time.monotonic())
             raise ended.error from None
 
+    async def event(self, name: str, params: bytes) -> None:
+        """Tell the guest of an event if it wants to hear of it. It may fail or be ended over it; nobody else does."""
+        if name not in self._offers.events or self._events >= MOST_EVENTS or self._verdict is not None:
+            return
+        self._events += 1
+        try:
+            self._refuse_if_left_alone()
+            await self._invoke("events", name, params, Call(Nobody(), Identity(), "", {}))
+        except (BrokerError, GuestError) as error:
+            log.info("%s failed at %s: %s", self.spec.name, name, error)
+        finally:
+            self._events -= 1
+
     async def probe(self) -> None:
         """It is here: what it does is watched where it runs."""
         self.heard += 1
@@ -137,12 +184,18 @@ class Served:
 
     async def fail(self, reason: str) -> None:
         self._verdict = f"{reason}, and was ended"
-        await self._guest.stop(0)
+        await self.stop(0)
 
     async def lists(self, kinds: set[Kind] | None = None) -> Listing:
         """What it offered when it was loaded; nothing is asked for anew."""
         offers = self._offers
-        offered = {"tools": offers.tools, "prompts": offers.prompts, "resources": offers.resources}
+        completing = [each for each in (*offers.prompts.values(), *offers.templates.values()) if each.completes]
+        offered = {
+            "tools": offers.tools,
+            "prompts": offers.prompts,
+            "resources": offers.resources or offers.templates,
+            "completions": completing,
+        }
         return Listing(
             versions={Era.MODERN: eras.LATEST_MODERN, Era.LEGACY: None},
             info=self._info,
@@ -151,6 +204,8 @@ class Served:
             tools=[each.shown for each in offers.tools.values()],
             prompts=[each.shown for each in offers.prompts.values()],
             resources=[each.shown for each in offers.resources.values()],
+            templates=[each.shown for each in offers.templates.values()],
+            about=offers.about,
         )
 
     async def watch(self, uri: str) -> None:
@@ -169,6 +224,8 @@ class Served:
         """Nor of events."""
 
     async def stop(self, grace: float) -> None:
+        self._on_gone(self.spec)
+        self._on_gone = _nothing  # its successor may be there already
         await self._guest.stop(grace)
 
     # the methods of MCP
@@ -177,7 +234,7 @@ class Served:
         name, arguments = _text(call, "name"), call.params.get("arguments", Raw(b"{}"))
         offer = self._found(self._offers.tools, name, "tool")
         try:
-            given = checked(offer.schema, bytes(arguments)) if offer.schema is not None else bytes(arguments)
+            given = self._checked("tools", name, offer, bytes(arguments))
             return tool_result(await self._invoke("tools", name, given, call))
         except BadArguments as error:  # MCP 2025-11-25: a result, so that the model can correct itself
             return failed_tool(f"The arguments do not agree with the schema of {name}: {error}")
@@ -187,7 +244,7 @@ class Served:
     async def prompt(self, call: Call) -> bytes:
         name, arguments = _text(call, "name"), call.params.get("arguments", Raw(b"{}"))
         offer = self._found(self._offers.prompts, name, "prompt")
-        given = checked(offer.schema, bytes(arguments)) if offer.schema is not None else bytes(arguments)
+        given = self._checked("prompts", name, offer, bytes(arguments))
         try:
             return prompt_result(await self._invoke("prompts", name, given, call))
         except GuestError as error:
@@ -195,14 +252,51 @@ class Served:
 
     async def resource(self, call: Call) -> bytes:
         uri = _text(call, "uri")
-        offer = self._found(self._offers.resources, uri, "resource")
+        kind, name, given = self._resource(uri)
+        offer = self._found(self._offers.resources if kind == "resources" else self._offers.templates, name, "resource")
         try:
-            value = await self._invoke("resources", uri, _encode({"uri": uri}), call)
+            value = await self._invoke(kind, name, _encode({**given, "uri": uri}), call)
         except GuestError as error:
             raise RemoteError(_INTERNAL, str(error)) from None
         return resource_result(value, uri, eras.members(offer.shown).get("mimeType"))
 
-    async def _invoke(self, kind: Kind, name: str, arguments: bytes, call: Call) -> bytes:
+    def _resource(self, uri: str) -> tuple[Kind, str, dict[str, str]]:
+        """Where a URI is served: its kind, its name there, and the values in it."""
+        if uri not in self._offers.resources:
+            for text, template in self._templates.items():
+                if (given := template.match(uri)) is not None:
+                    return "templates", text, given
+        return "resources", uri, {}
+
+    async def command(self, call: Call) -> bytes:
+        """Run what the guest has for a command; the result has the form of a tool's."""
+        name, arguments = _text(call, "name"), call.params.get("arguments", Raw(b"[]"))
+        if name not in self._offers.commands:
+            raise RemoteError(_BAD_PARAMS, f"{self.spec.name} has no command {name}")
+        try:
+            return tool_result(await self._invoke("commands", name, bytes(arguments), call))
+        except GuestError as error:
+            return failed_tool(str(error))
+
+    async def completion(self, call: Call) -> bytes:
+        """Values that an argument of a prompt or template may have."""
+        if "completions" not in (await self.lists()).capabilities:
+            raise _unanswered(self.spec, call)
+        try:
+            asked = msgspec.json.decode(_encode(call.params), type=_Completing)
+        except msgspec.MsgspecError as error:
+            raise RemoteError(_BAD_PARAMS, f"{call.method}: {error}") from None
+        kind, offers = ("prompts", self._offers.prompts) if asked.ref.name else ("templates", self._offers.templates)
+        name = asked.ref.name or asked.ref.uri
+        if not self._found(offers, name, kind.removesuffix("s")).completes:
+            return completion_result(b"null")
+        given = {"argument": asked.argument.name, "value": asked.argument.value, "given": asked.context.arguments}
+        try:
+            return completion_result(await self._invoke("completions", f"{kind} {name}", _encode(given), call))
+        except GuestError as error:
+            raise RemoteError(_INTERNAL, str(error)) from None
+
+    async def _invoke(self, kind: Work, name: str, arguments: bytes, call: Call) -> bytes:
         try:
             return await self._guest.invoke(kind, name, arguments, call)
         except Ended as ended:
@@ -212,6 +306,14 @@ class Served:
             if call.late:
                 self._kills.append(time.monotonic())
             raise
+
+    def _checked(self, kind: Kind, name: str, offer: Offer, arguments: bytes) -> bytes:
+        """The arguments with their defaults. Raises `BadArguments`."""
+        if offer.schema is None:
+            return arguments
+        if (kind, name) not in self._checkers:
+            self._checkers[kind, name] = Checker(offer.schema)
+        return self._checkers[kind, name](arguments)
 
     def _found(self, offers: Mapping[str, Offer], name: str, what: str) -> Offer:
         if name not in offers:
@@ -231,7 +333,44 @@ class Served:
         self._kills.clear()
 
 
-_ANSWERS = {"tools/call": Served.tool, "prompts/get": Served.prompt, "resources/read": Served.resource}
+_ANSWERS = {
+    "tools/call": Served.tool,
+    "prompts/get": Served.prompt,
+    "resources/read": Served.resource,
+    "completion/complete": Served.completion,
+    "commands/run": Served.command,
+}
+
+
+_values: Any = list[str] | None
+
+
+class _Reference(Struct):
+    name: str = ""
+    uri: str = ""
+
+
+class _Argument(Struct):
+    name: str
+    value: str = ""
+
+
+class _Context(Struct):
+    arguments: dict[str, str] = {}
+
+
+class _Completing(Struct):
+    ref: _Reference
+    argument: _Argument
+    context: _Context = msgspec.field(default_factory=_Context)
+
+
+def _unanswered(spec: Spec, call: Call) -> RemoteError:
+    return RemoteError(_NO_SUCH_METHOD, f"{spec.name} does not answer {call.method}")
+
+
+def _nothing(spec: Spec) -> None:
+    """What it showed was taken away already."""
 
 
 def tool_result(value: bytes) -> bytes:
@@ -268,6 +407,16 @@ def resource_result(value: bytes, uri: str, mime: Raw | None) -> bytes:
         return value
     typed = {} if mime is None else {"mimeType": mime}
     return _encode({"contents": [{"uri": uri, **typed, "text": _plain(value)}]})
+
+
+def completion_result(value: bytes) -> bytes:
+    """A guest's list of texts, or null, as the values that an argument may have. Raises `GuestError`."""
+    try:
+        found = msgspec.json.decode(value, type=_values) or list[str]()
+    except msgspec.MsgspecError:
+        raise GuestError("What it proposes must be a list of texts.") from None
+    more = len(found) > MOST_COMPLETIONS
+    return _encode({"completion": {"values": found[:MOST_COMPLETIONS], "total": len(found), "hasMore": more}})
 
 
 def _words(text: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import concurrent.futures
 import os
 import stat
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,9 @@ from broker.runtimes.served import Served
 if TYPE_CHECKING:
     from broker.runtimes.wasm_cache import ModuleCache, Statistics
     from broker.runtimes.wasm_engine import Control
-    from broker.runtimes.wasm_guest import Program
+    from broker.runtimes.wasm_guest import AnyProgram
     from broker.runtimes.wasm_plugin import Ask, WasmGuest
+    from broker.runtimes.wasm_world import Grants
 
 # An operation of the host, JSON in, JSON out; raises `BrokerError`.
 Operations = Callable[[Spec, "Call | None", str, bytes], Awaitable[bytes]]
@@ -56,6 +57,11 @@ class WasmRuntime:
         self._redactions = redactions or Redactions()
         # Looks, right before a start, whether what was granted is so now; blocks, raises `PermissionMissing`.
         self.still: Callable[[Spec], None] = lambda spec: None
+        # Hears of each instance that has ended.
+        self.gone: Callable[[Spec], None] = lambda spec: None
+        # Files and folders that no plugin changes, and the folder in which each has one of its own.
+        self.kept: Callable[[], Sequence[str]] = tuple
+        self.data: Path | None = None
         self._cache: ModuleCache | None = None
         self._alive: set[WasmGuest] = set()
 
@@ -72,20 +78,30 @@ class WasmRuntime:
         program = await self._program(spec)
         redaction = self._redactions.declare(spec.name, ())
         notes = PluginLog(self._logs / f"{spec.name}.log" if self._logs is not None else None, redaction)
-        guest = WasmGuest(spec, program, notes, self._bridge(spec))
+        given = await asyncio.to_thread(self._grants, spec)
+        guest = WasmGuest(spec, program, notes, self._bridge(spec), given)
         try:
             offers = await guest.load()
         except BaseException:
             await guest.stop(0)
             raise
         self._alive = {each for each in self._alive if not each.stopped} | {guest}
-        return Served(spec, offers, guest)
+        return Served(spec, offers, guest, self.gone)
 
     async def close(self, grace: float) -> None:
         """End everything that runs."""
         await asyncio.gather(*(guest.stop(grace) for guest in self._alive))
 
-    async def _program(self, spec: Spec) -> Program:
+    def _grants(self, spec: Spec) -> Grants:
+        from broker.runtimes.wasm_world import grants
+
+        if self.data is not None:
+            own = (self.data / spec.name).resolve()
+            if any(text.partition(":")[2].startswith(str(own)) for text in spec.granted):
+                own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return grants(spec, os.environ, self.kept)
+
+    async def _program(self, spec: Spec) -> AnyProgram:
         from broker.runtimes.wasm_abi import Unfit
         from broker.runtimes.wasm_cache import ModuleCache
         from broker.runtimes.wasm_lane import Lane
@@ -94,7 +110,7 @@ class WasmRuntime:
             self._cache = ModuleCache(self._folder, self._key)
         cache, lane = self._cache, Lane(f"{spec.name} loading")
         try:
-            return await lane.submit(lambda: cache.load(_file(Path(spec.entry or "")))).future
+            return await lane.submit(lambda: cache.load(_file(Path(spec.entry or "")), spec.wasm)).future
         except (Unfit, OSError) as error:
             raise PluginUnavailable(
                 f"{spec.name} cannot be started: {error}", hint="`broker check` of its entry, or build it anew."

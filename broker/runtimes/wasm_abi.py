@@ -17,7 +17,7 @@ from typing import Any
 LARGEST = 64 << 20  # bytes of a file; a whole Python in WASM has 18 MB
 PROTOCOLS = (1,)
 MOST_EXPORTS = 1000  # looking through 99,000 costs half a second of Python
-MOST_IMPORTS = 2  # each of ours once
+MOST_IMPORTS = 100  # there are 2 of ours, 46 of WASI
 _MAGIC = b"\0asm"
 _MODULE, _COMPONENT = b"\1\0\0\0", b"\x0d\0\1\0"
 _IMPORTS, _MEMORIES, _EXPORTS = 2, 5, 7  # numbers of sections
@@ -29,10 +29,44 @@ _REQUIRED: dict[str, Signature] = {
     "handle": (("i32", "i32"), ("i64",)),
     "protocol_version": ((), ("i32",)),
 }
-_OPTIONAL: dict[str, Signature] = {"dealloc": (("i32", "i32"), ()), "health": ((), ("i32",))}
+_OPTIONAL: dict[str, Signature] = {
+    "dealloc": (("i32", "i32"), ()),
+    "health": ((), ("i32",)),
+    "_initialize": ((), ()),
+}
 IMPORTS: dict[str, Signature] = {
     "log": (("i32", "i32", "i32"), ()),
     "call": (("i32", "i32"), ("i64",)),
+}
+WASI = "wasi_snapshot_preview1"
+# The functions of WASI's first edition by the types of their parameters; each gives an i32, but `proc_exit` nothing.
+_WASI = {
+    "": "sched_yield",
+    "i": "fd_close fd_datasync fd_sync proc_exit proc_raise",
+    "ii": "args_get args_sizes_get clock_res_get environ_get environ_sizes_get fd_fdstat_get fd_fdstat_set_flags"
+    " fd_filestat_get fd_prestat_get fd_renumber fd_tell random_get sock_shutdown",
+    "iI": "fd_filestat_set_size",
+    "iIi": "clock_time_get",
+    "iII": "fd_allocate fd_fdstat_set_rights",
+    "iii": "fd_prestat_dir_name path_create_directory path_remove_directory path_unlink_file sock_accept",
+    "iIIi": "fd_advise fd_filestat_set_times",
+    "iIii": "fd_seek",
+    "iiii": "fd_read fd_write poll_oneoff",
+    "iiiIi": "fd_pread fd_pwrite fd_readdir",
+    "iiiii": "path_filestat_get path_symlink sock_send",
+    "iiiiii": "path_readlink path_rename sock_recv",
+    "iiiiIIi": "path_filestat_set_times",
+    "iiiiiii": "path_link",
+    "iiiiiIIii": "path_open",
+}
+_TYPES = {"i": "i32", "I": "i64"}
+GIVEN: dict[str, dict[str, Signature]] = {
+    "host": IMPORTS,
+    WASI: {
+        name: (tuple(_TYPES[letter] for letter in letters), () if name == "proc_exit" else ("i32",))
+        for letters, names in _WASI.items()
+        for name in names.split()
+    },
 }
 
 
@@ -41,13 +75,13 @@ class Unfit(Exception):
 
 
 def counted(wasm: bytes) -> None:
-    """Raises `Unfit` for what is no core module, or has more of something than any plugin needs."""
+    """Raises `Unfit` for what is no WASM, and for a core module with more of something than any plugin needs."""
     if len(wasm) > LARGEST:
         raise Unfit(f"its file has {len(wasm) >> 20} MiB; the most is {LARGEST >> 20} MiB")
     if wasm[:4] != _MAGIC:  # wasmtime would take the text format too
         raise Unfit("its file is no WASM binary")
     if wasm[4:8] == _COMPONENT:
-        raise Unfit("it is a WASM component, and only core modules can be run yet")
+        return
     if wasm[4:8] != _MODULE:
         raise Unfit("it is of a WASM version nobody knows")
     counts = _counts(wasm)
@@ -60,14 +94,18 @@ def counted(wasm: bytes) -> None:
             raise Unfit(f"it has {counts[section]} {what}; the most is {most}")
 
 
+def is_component(wasm: bytes) -> bool:
+    """By its header."""
+    return wasm[:4] == _MAGIC and wasm[4:8] == _COMPONENT
+
+
 def check(module: Any) -> frozenset[str]:
     """The optional exports it has. Raises `Unfit` when its imports or exports are not those of the ABI."""
     for each in module.imports:
-        if each.module != "host" or each.name not in IMPORTS:
-            raise Unfit(
-                f"it imports {_quoted(each.module)}.{_quoted(each.name)}; broker gives only host.log and host.call"
-            )
-        _same(f"its import host.{each.name}", each.type, IMPORTS[each.name])
+        known = GIVEN.get(each.module, {})
+        if each.name not in known:
+            raise Unfit(f"it imports {_quoted(each.module)}.{_quoted(each.name)}; broker gives only host.* and WASI")
+        _same(f"its import {each.module}.{each.name}", each.type, known[each.name])
     exports = {each.name: each.type for each in module.exports}
     _has_memory(exports)
     for name, wanted in _REQUIRED.items():

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from broker.model import About
 from broker.runtimes.served import GuestError, Offer, Offers
 
-MOST_TOOLS = 1000
+MOST = 1000  # of each kind
+MOST_SAID = 64 << 10  # bytes of what it says of itself, and of the schema of its configuration
 MOST_TEXT = 4096  # characters of an error's message
 OBSERVE = "observe"  # a capability, and the tool that it becomes unless the plugin lists one of that name
 UNKNOWN = "unknown-op"  # the code by which it says that it has no such operation
@@ -43,6 +46,14 @@ class _Observation(Struct):
     error: Problem | UnsetType = UNSET
 
 
+class Lists(Struct, kw_only=True):
+    """Its answers to the lists; `{}` for those that it was not asked for."""
+
+    tools: bytes = b"{}"
+    prompts: bytes = b"{}"
+    resources: bytes = b"{}"
+
+
 class _Tools(Struct):
     tools: list[Raw] = []
 
@@ -50,6 +61,29 @@ class _Tools(Struct):
 class _Tool(Struct):
     name: str
     inputSchema: dict[str, Any] | UnsetType = UNSET
+
+
+class _Prompts(Struct):
+    prompts: list[Raw] = []
+
+
+class _Argument(Struct):
+    name: str
+    required: bool = False
+
+
+class _Prompt(Struct):
+    name: str
+    arguments: list[_Argument] = []
+
+
+class _Resources(Struct):
+    resources: list[Raw] = []
+
+
+class _Resource(Struct):
+    uri: str
+    name: str = ""
 
 
 class UnknownOp(GuestError):
@@ -82,21 +116,36 @@ def decoded(data: bytes, type: type[T]) -> T:
         raise GuestError("It answered with something nested too deeply.") from None
 
 
-def offers(tools: bytes, description: Description) -> tuple[Offers, bool]:
-    """The tools of a `tools/list`, and whether `observe` was made one of them. Raises `GuestError` for a bad list."""
-    listed = decoded(tools, _Tools).tools
-    if len(listed) > MOST_TOOLS:
-        raise GuestError(f"It lists {len(listed)} tools; the most is {MOST_TOOLS}.")
-    found: dict[str, Offer] = {}
-    for each in listed:
-        tool = decoded(bytes(each), _Tool)
-        if not tool.name or tool.name in found:
-            raise GuestError(f"It lists a tool without a name, or {tool.name[:60]!r} twice.")
-        found[tool.name] = _offer(bytes(each), tool)
-    observes = OBSERVE in description.capabilities and OBSERVE not in found
+def offers(lists: Lists, description: Description, schema: bytes = b"{}") -> tuple[Offers, bool]:
+    """What it lists, and whether `observe` was made one of its tools. Raises `GuestError` for a bad list."""
+    tools = _named((_tool(bytes(each)) for each in decoded(lists.tools, _Tools).tools), "tool")
+    prompts = _named((_prompt(bytes(each)) for each in decoded(lists.prompts, _Prompts).prompts), "prompt")
+    resources = _named((_resource(bytes(each)) for each in decoded(lists.resources, _Resources).resources), "resource")
+    observes = OBSERVE in description.capabilities and OBSERVE not in tools
     if observes:
-        found[OBSERVE] = _observing(description)
-    return Offers(tools=found, instructions=description.instructions), observes
+        tools[OBSERVE] = _observing(description)
+    offered = [kind for kind, each in (("tools", tools), ("prompts", prompts), ("resources", resources)) if each]
+    about = About(
+        name=description.name,
+        version=description.version,
+        description=description.description,
+        capabilities=tuple(dict.fromkeys((*description.capabilities, *offered))),
+        schema=Raw(schema if schema != b"{}" else b"null"),
+    )
+    instructions = description.instructions
+    return Offers(tools=tools, prompts=prompts, resources=resources, instructions=instructions, about=about), observes
+
+
+def _named(offers: Iterable[tuple[str, Offer]], what: str) -> dict[str, Offer]:
+    """By their names, which must be there and differ."""
+    found: dict[str, Offer] = {}
+    for name, offer in offers:
+        if not name or name in found:
+            raise GuestError(f"It lists a {what} without a name, or {name[:60]!r} twice.")
+        if len(found) == MOST:
+            raise GuestError(f"It lists too many {what}s; the most is {MOST}.")
+        found[name] = offer
+    return found
 
 
 def _observing(description: Description) -> Offer:
@@ -107,11 +156,30 @@ def _observing(description: Description) -> Offer:
     return Offer(shown=Raw(_encode(shown)), schema=schema)
 
 
-def _offer(shown: bytes, tool: _Tool) -> Offer:
+def _tool(shown: bytes) -> tuple[str, Offer]:
+    tool = decoded(shown, _Tool)
     if isinstance(tool.inputSchema, dict):
-        return Offer(shown=Raw(shown), schema=tool.inputSchema)
+        return tool.name, Offer(shown=Raw(shown), schema=tool.inputSchema)
     members = decoded(shown, dict[str, Raw])  # MCP wants one
-    return Offer(shown=Raw(_encode({**members, "inputSchema": {"type": "object"}})), schema={"type": "object"})
+    whole = Raw(_encode({**members, "inputSchema": {"type": "object"}}))
+    return tool.name, Offer(shown=whole, schema={"type": "object"})
+
+
+def _prompt(shown: bytes) -> tuple[str, Offer]:
+    """Its arguments are texts, as MCP has it."""
+    prompt = decoded(shown, _Prompt)
+    required = [each.name for each in prompt.arguments if each.required]
+    properties = {each.name: {"type": "string"} for each in prompt.arguments}
+    return prompt.name, Offer(
+        shown=Raw(shown), schema={"type": "object", "properties": properties, "required": required}
+    )
+
+
+def _resource(shown: bytes) -> tuple[str, Offer]:
+    resource = decoded(shown, _Resource)
+    if resource.name:
+        return resource.uri, Offer(shown=Raw(shown))
+    return resource.uri, Offer(shown=Raw(_encode({**decoded(shown, dict[str, Raw]), "name": resource.uri})))
 
 
 def evidence(observation: bytes) -> bytes:

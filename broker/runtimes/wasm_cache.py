@@ -30,15 +30,17 @@ from msgspec import Struct
 from broker.confine.tree import output_of
 from broker.permissions.written import alone, replace_file
 from broker.runtimes.wasm_abi import Unfit, counted
+from broker.runtimes.wasm_kinds import Abi, kind_of, program
 
 if TYPE_CHECKING:
-    from broker.runtimes.wasm_guest import Program
+    from broker.runtimes.wasm_guest import AnyProgram
 
 log = logging.getLogger("broker.wasm")
 
 BUDGET = 256 << 20  # bytes of compiled code in memory
 ON_DISK = 1 << 30  # bytes; the entries that were not used for longest go first
-COMPILING = 10.0  # seconds, of the clock and of the processor; 18 MB of Python take 4 to 8
+COMPILING = 10.0  # seconds, of the clock and of the processor
+COMPILING_MORE = 10.0  # seconds more for each MiB: 18 MB of Python take 7 alone, and a hundred on a busy machine
 COMPILER_MEMORY = 6 << 30  # bytes of addresses, most of them never touched
 KEY = "wasm.key"
 _SEAL = 32  # bytes in front of each file, an HMAC-SHA-256
@@ -66,33 +68,33 @@ class ModuleCache:
         """`key` is the file with this user's key, made at the first use; it must not lie in `folder`."""
         self._folder, self._key = (folder, key) if key is not None else (None, None)
         self._budget, self._compiling = budget, compiling
-        self._kept: OrderedDict[str, Program] = OrderedDict()
-        self._coming: dict[str, Future[Program]] = {}
+        self._kept: OrderedDict[str, AnyProgram] = OrderedDict()
+        self._coming: dict[str, Future[AnyProgram]] = {}
         self._lock = threading.Lock()
         self.statistics = Statistics()
 
-    def load(self, wasm: bytes) -> Program:
+    def load(self, wasm: bytes, abi: Abi = "plugin") -> AnyProgram:
         """The program of a WASM file. Raises `Unfit`."""
         counted(wasm)
-        name = _name(wasm)
+        name = _name(wasm, abi)
         with self._lock:
             if name in self._kept:
                 self._kept.move_to_end(name)
                 self.statistics.hits += 1
                 return self._kept[name]
             coming = self._coming.get(name)
-            mine: Future[Program] = Future()
+            mine: Future[AnyProgram] = Future()
             if coming is None:
                 self._coming[name] = mine
         return self._made(name, wasm, mine) if coming is None else self._shared(coming)
 
-    def _shared(self, coming: Future[Program]) -> Program:
+    def _shared(self, coming: Future[AnyProgram]) -> AnyProgram:
         program = coming.result()
         with self._lock:
             self.statistics.hits += 1
         return program
 
-    def _made(self, name: str, wasm: bytes, mine: Future[Program]) -> Program:
+    def _made(self, name: str, wasm: bytes, mine: Future[AnyProgram]) -> AnyProgram:
         try:
             program = self._from_disk(name) or self._compiled_alone(name, wasm)
         except BaseException as error:
@@ -106,7 +108,7 @@ class ModuleCache:
         mine.set_result(program)
         return program
 
-    def _keep(self, name: str, program: Program) -> None:
+    def _keep(self, name: str, program: AnyProgram) -> None:
         found = self.statistics
         self._kept[name] = program
         found.bytes += program.size
@@ -117,7 +119,7 @@ class ModuleCache:
 
     # on disk
 
-    def _compiled_alone(self, name: str, wasm: bytes) -> Program:
+    def _compiled_alone(self, name: str, wasm: bytes) -> AnyProgram:
         """Compile it, unless another process did meanwhile."""
         if self._folder is None:
             return self._compiled(name, wasm)
@@ -130,19 +132,20 @@ class ModuleCache:
                 return self._compiled(name, wasm)
             return self._from_disk(name) or self._compiled(name, wasm)
 
-    def _from_disk(self, name: str) -> Program | None:
+    def _from_disk(self, name: str) -> AnyProgram | None:
         if self._folder is None or self._key is None:
             return None
         path = self._folder / f"{name}.cwasm"
         try:
-            sealed = path.read_bytes()
+            sealed = _read(path)
             key = _key_in(self._key)
         except OSError:
             return None
         code = memoryview(sealed)[_SEAL:]
         program = None
-        if hmac.compare_digest(sealed[:_SEAL], _seal(key, name, code)):
-            program = _loaded(bytes(code))
+        # The seal alone would do; what others can write is refused without a look, as a sign of something wrong.
+        if sealed and hmac.compare_digest(sealed[:_SEAL], _seal(key, name, code)):
+            program = _loaded(name, bytes(code))
         with self._lock:
             self.statistics.refused += program is None
             self.statistics.disk_hits += program is not None
@@ -155,13 +158,13 @@ class ModuleCache:
                 os.utime(path)
         return program
 
-    def _compiled(self, name: str, wasm: bytes) -> Program:
+    def _compiled(self, name: str, wasm: bytes) -> AnyProgram:
         began = time.monotonic()
-        code = compile_apart(wasm, self._compiling)
+        code = compile_apart(wasm, self._compiling + COMPILING_MORE * (len(wasm) >> 20))
         with self._lock:
             self.statistics.misses += 1
             self.statistics.compile_seconds += round(time.monotonic() - began, 3)
-        program = _loaded(code)
+        program = _loaded(name, code)
         if program is None:
             raise Unfit("its code was compiled by another version of wasmtime")
         self._write(name, code)
@@ -198,24 +201,21 @@ def compile_apart(wasm: bytes, seconds: float) -> bytes:
     return said[1:]
 
 
-def _name(wasm: bytes) -> str:
+def _name(wasm: bytes, abi: Abi) -> str:
+    """Its kind stands behind the last hyphen."""
     from broker.runtimes.wasm_engine import fingerprint
 
-    return f"{hashlib.sha256(wasm).hexdigest()}-{fingerprint()}"
+    return f"{hashlib.sha256(wasm).hexdigest()}-{fingerprint()}-{kind_of(wasm, abi)}"
 
 
-def _loaded(code: bytes) -> Program | None:
+def _loaded(name: str, code: bytes) -> AnyProgram | None:
     """None if another version or configuration of wasmtime made it. Raises `Unfit`."""
     import wasmtime
 
-    from broker.runtimes.wasm_engine import engine
-    from broker.runtimes.wasm_guest import Program
-
     try:
-        module = wasmtime.Module.deserialize(engine(), code)
+        return program(name.rpartition("-")[2], code)
     except wasmtime.WasmtimeError:
         return None
-    return Program(module, len(code))
 
 
 def _seal(key: bytes, name: str, code: memoryview) -> bytes:
@@ -243,6 +243,13 @@ def _key_in(path: Path, *, make: bool = False) -> bytes:
     return key
 
 
+def _read(path: Path) -> bytes:
+    """The file's bytes; none of one that another user owns or could write. Raises `OSError`."""
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    with open(fd, "rb") as file:
+        return b"" if _others_may(os.fstat(fd), 0o022) or _others_may(path.parent.stat(), 0o022) else file.read()
+
+
 def _private(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = folder.lstat()
@@ -250,10 +257,11 @@ def _private(folder: Path) -> None:
         raise PermissionError(f"{folder} must be a folder that only its user can open (`chmod 700`)")
 
 
-def _others_may(found: os.stat_result) -> bool:
+def _others_may(found: os.stat_result, rights: int = 0o077) -> bool:
+    """Whether it is another user's, or others have any of these rights."""
     if sys.platform == "win32":  # the user's own profile is private there
         return False
-    return found.st_uid != os.geteuid() or bool(found.st_mode & 0o077)
+    return found.st_uid != os.geteuid() or bool(found.st_mode & rights)
 
 
 def _tidy(folder: Path, most: int = ON_DISK) -> None:

@@ -14,10 +14,10 @@ def compiled(path: Path) -> bytes:
     """The answer for the file at `path`."""
     import wasmtime
 
-    from broker.runtimes.wasm_engine import engine
+    from broker.runtimes import wasm_kinds
 
     try:
-        return b"+" + bytes(wasmtime.Module(engine(), path.read_bytes()).serialize())
+        return b"+" + wasm_kinds.compiled(path.read_bytes())
     except wasmtime.WasmtimeError as error:
         return b"-" + str(error).strip().rpartition("\n")[2].encode()[:300]
 

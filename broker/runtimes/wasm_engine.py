@@ -23,17 +23,39 @@ import wasmtime
 
 MOST_ELEMENTS = 10_000  # of a table, 8 bytes each
 MOST_TABLES = 4
+QUIET = 100  # ticks without a guest, after which there are none; waking the ticker for each call would cost 20 us
 TICK = 0.01  # seconds; costs 0.5 % of a core while a guest runs
-CONFIGURATION = "1"  # of `engine`; another number is another cache entry
+CONFIGURATION = "2"  # of `engine`; another number is another cache entry
 
 # The generated bindings are the only way to the calls below, and have no types.
 raw: Any = importlib.import_module("wasmtime._bindings")
+
+
+def _direct(name: str) -> Any:
+    """A function of the C library without the bindings' own around it, which takes as long as a short one."""
+    function, known = raw.dll[name], getattr(raw, f"_{name}")
+    function.argtypes, function.restype = known.argtypes, known.restype
+    return function
+
+
+call_unchecked: Any = _direct("wasmtime_func_call_unchecked")
+memory_size: Any = _direct("wasmtime_memory_data_size")
+memory_address: Any = _direct("wasmtime_memory_data")
+memory_address.restype = ctypes.c_void_p
 _NO_FINALIZER: Any = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
 
 
-@functools.cache
+_making = threading.Lock()  # threads that come at once would make several, and what is mixed ends the process
+
+
 def engine() -> wasmtime.Engine:
     """The engine of this process, made at the first use."""
+    with _making:
+        return _engine()
+
+
+@functools.cache
+def _engine() -> wasmtime.Engine:
     return wasmtime.Engine(configuration())
 
 
@@ -45,7 +67,7 @@ def configuration() -> wasmtime.Config:
     config.wasm_threads = False
     config.wasm_memory64 = False
     config.wasm_multi_memory = False
-    config.wasm_component_model = False
+    config.wasm_component_model = True
     return config
 
 
@@ -54,6 +76,10 @@ def fingerprint() -> str:
     import platform
 
     return f"{version('wasmtime')}-{CONFIGURATION}-{platform.machine()}"
+
+
+class Refused(Exception):
+    """What a function of the host found wrong with the guest that called it, and ends."""
 
 
 class Control:
@@ -77,6 +103,7 @@ class Control:
         self._waits: Callable[[], object] | None = None
         self.reason: str | None = None  # deadline, cpu_budget or cancelled, once it was ended
         self.failure: str | None = None  # what a host function found wrong with the guest
+        self.kind = "bad_abi"  # of that failure
         self.starting = True  # its start function runs: nobody called yet
         self.log: Callable[[int, bytes], None] = _ignored
         self.calls: Callable[[bytes], bytes] | None = None
@@ -137,17 +164,18 @@ class _Running:
                 self._busy.set()
 
     def leave(self, number: int) -> None:
-        with self._lock:
-            self.controls.pop(number, None)
-            if not self.controls:
-                self._busy.clear()
+        self.controls.pop(number, None)
 
     def _tick(self) -> None:
-        pointer = engine().ptr()
+        pointer, quiet = engine().ptr(), 0
         while True:
             self._busy.wait()
             time.sleep(TICK)
             raw.wasmtime_engine_increment_epoch(pointer)
+            with self._lock:
+                quiet = 0 if self.controls else quiet + 1
+                if quiet > QUIET:
+                    self._busy.clear()
 
 
 running = _Running()
@@ -185,11 +213,13 @@ _Tick: Any = _untyped.CFUNCTYPE(
 _tick: Any = _Tick(_at_tick)  # kept alive here: wasmtime keeps only its address
 
 
-def new_store(number: int, memory: int) -> Any:
-    """A store whose guest is held to `memory` bytes, and at each tick to the control that has its number then."""
+def new_store(number: int, memory: int, *, instances: int = 1, tables: int = MOST_TABLES, memories: int = 1) -> Any:
+    """A store whose guest is held to `memory` bytes, and at each tick to the control that has its number then.
+
+    `memory` is of each memory for itself.
+    """
     store = raw.wasmtime_store_new(engine().ptr(), number, _NO_FINALIZER)
-    # The limit counts each memory for itself, so there is only one.
-    raw.wasmtime_store_limiter(store, memory, MOST_ELEMENTS, 1, MOST_TABLES, 1)
+    raw.wasmtime_store_limiter(store, memory, MOST_ELEMENTS, instances, tables, memories)
     raw.wasmtime_store_epoch_deadline_callback(store, _tick, number, _NO_FINALIZER)
     raw.wasmtime_context_set_epoch_deadline(raw.wasmtime_store_context(store), 1)
     return store
@@ -198,9 +228,11 @@ def new_store(number: int, memory: int) -> Any:
 Unchecked: Any = raw.wasmtime_func_unchecked_callback_t
 
 
-def define(linker: wasmtime.Linker, name: str, type: wasmtime.FuncType, function: Any) -> None:
-    """Make `function`, an `Unchecked` that its caller keeps alive, the import `host.name`."""
-    module, field = b"host", name.encode()
+def define(
+    linker: wasmtime.Linker, name: str, type: wasmtime.FuncType, function: Any, *, module_name: str = "host"
+) -> None:
+    """Make `function`, an `Unchecked` that its caller keeps alive, the import `name` of a module."""
+    module, field = module_name.encode(), name.encode()
     error = raw.wasmtime_linker_define_func_unchecked(
         linker.ptr(), module, len(module), field, len(field), type.ptr(), function, None, _NO_FINALIZER
     )

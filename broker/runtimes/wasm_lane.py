@@ -6,6 +6,8 @@ Daemon threads of our own, not an executor's: one that hangs must neither hold u
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -13,6 +15,9 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+log = logging.getLogger("broker.wasm")
+
+MOMENT = 0.002  # seconds without work, after which the chore is done; sooner it would hold up who got the last answer
 STACK = 4 << 20  # bytes; below 1 MiB wasmtime's own megabyte of stack does not fit, and the process dies
 _spawning = threading.Lock()  # the size of stacks is a setting of the whole process
 
@@ -33,10 +38,10 @@ class Job(Generic[T]):
         else:
             self.future.set_exception(error)
 
-    def give_up(self, error: Exception) -> None:
+    def give_up(self, why: Callable[[], Exception]) -> None:
         """Nobody waits for the lane any longer."""
         if not self.future.done():
-            self.future.set_exception(error)
+            self.future.set_exception(why())
 
 
 class Lane:
@@ -44,6 +49,7 @@ class Lane:
 
     def __init__(self, name: str) -> None:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._chore: Callable[[], bool] | None = None
         thread = threading.Thread(target=self._run, name=f"wasm {name}", daemon=True)
         with _spawning:
             before = threading.stack_size(STACK)
@@ -52,28 +58,50 @@ class Lane:
             finally:
                 threading.stack_size(before)
 
-    def submit(self, work: Callable[[], T]) -> Job[T]:
+    def submit(self, work: Callable[[], T], chore: Callable[[], bool] | None = None) -> Job[T]:
         """Begin `work` as soon as what came earlier is done."""
+        job: Job[T] = Job(asyncio.get_running_loop().create_future())
+        self.begin(job, work, chore)
+        return job
+
+    def begin(self, job: Job[T], work: Callable[[], T], chore: Callable[[], bool] | None = None) -> None:
+        """The same for a job that is there already. After this the thread wants the interpreter: do the rest before.
+
+        `chore` is done whenever nothing else is to do, as long as it says that there is more; there is one at a time.
+        """
         loop = asyncio.get_running_loop()
-        job: Job[T] = Job(loop.create_future())
 
         def run() -> None:
             try:
                 result, error = work(), None
             except BaseException as failure:
                 result, error = None, failure
+            self._chore = chore or self._chore
             try:
                 loop.call_soon_threadsafe(job.settle, result, error)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 return
 
         self._work.put(run)
-        return job
 
     def end(self) -> None:
         """Let the thread end after what it does now."""
         self._work.put(None)
 
     def _run(self) -> None:
-        while (work := self._work.get()) is not None:
+        while (work := self._next()) is not None:
             work()
+
+    def _next(self) -> Callable[[], None] | None:
+        """What to do now. The chore waits until whoever got the last answer had time to go on with it."""
+        while self._chore is not None:
+            with contextlib.suppress(queue.Empty):
+                return self._work.get(timeout=MOMENT)
+            try:
+                more = self._chore()
+            except Exception:
+                log.exception("a chore of a WASM plugin failed")
+                more = False
+            if not more:
+                self._chore = None
+        return self._work.get()

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from tests.bench import calls, confined, memory, startup
+from tests.bench import calls, confined, lua, memory, startup, wasm
 from tests.bench.goals import goals
 from tests.bench.plan import Plan
 from tests.bench.tables import tables
@@ -28,6 +28,8 @@ WORKS: dict[str, Callable[[Plan], None]] = {
     "startup": startup.measure,
     "memory": memory.measure,
     "confined": confined.measure,
+    "wasm": wasm.measure,
+    "lua": lua.measure,
 }
 SECONDS, QUICK = 0.6, 0.1  # on one figure of one target in one round
 

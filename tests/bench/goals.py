@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.bench import calls, confined, memory, startup
+from tests.bench import calls, confined, lua, memory, startup, wasm
 from tests.bench.figures import Figures, Measure
 from tests.bench.targets import PEERS
 
@@ -74,9 +74,67 @@ def _unhindered(figures: Figures) -> Goal:
     return _bounded("and at most 1 µs more a message", found, 1, "{:.2f} µs")
 
 
+def _wasm_warm(figures: Figures) -> Goal:
+    ratio = figures.ratio(wasm.THREAD, wasm.SHARED, wasm.BARE)
+    return _bounded("WASM on its thread: at most 0.3 x bare wasmtime", ratio, 0.3, "{:.2f} x")
+
+
+def _wasm_fresh(figures: Figures) -> Goal:
+    ratio = figures.ratio(wasm.THREAD, wasm.FRESH, wasm.BARE)
+    return _bounded("and on an instance of its own: at most 1.2 x", ratio, 1.2, "{:.2f} x")
+
+
+def _wasm_called(figures: Figures) -> Goal:
+    found = figures.median(wasm.CALL, wasm.SHARED)
+    return _bounded("a WASM call to its caller: at most 60 µs", found, 60, "{:.0f} µs")
+
+
+def _wasm_tail(figures: Figures) -> Goal:
+    found = figures.median(wasm.tail_of(wasm.CALL), wasm.SHARED)
+    return _bounded("and 100 µs for 99 of 100", found, 100, "{:.0f} µs")
+
+
+def _wasm_cancelled(figures: Figures) -> Goal:
+    found = figures.median(wasm.CANCEL, wasm.SHARED)
+    return _bounded("a spinning guest is gone 20 ms after it is cancelled", found, 20, "{:.1f} ms")
+
+
+def _wasm_late(figures: Figures) -> Goal:
+    found = figures.median(wasm.OVER, wasm.SHARED)
+    return _bounded("and 30 ms after its deadline", found, 30, "{:.1f} ms")
+
+
+def _lua_thread(figures: Figures) -> Goal:
+    ratio = figures.ratio(lua.THREAD, lua.INSIDE, lua.BARE)
+    return _bounded("Lua on its thread, with its JSON: at most 8 x bare lupa, without", ratio, 8, "{:.1f} x")
+
+
+def _lua_called(figures: Figures) -> Goal:
+    found = figures.median(lua.CALL, lua.INSIDE)
+    return _bounded("a Lua call to its caller, in process: at most 60 µs", found, 60, "{:.0f} µs")
+
+
+def _lua_tail(figures: Figures) -> Goal:
+    found = figures.median(lua.tail_of(lua.CALL), lua.INSIDE)
+    return _bounded("and 100 µs for 99 of 100", found, 100, "{:.0f} µs")
+
+
+def _lua_worker(figures: Figures) -> Goal:
+    found, ratio = figures.median(lua.CALL, lua.WORKER), figures.ratio(lua.CALL, lua.WORKER, lua.HOP)
+    said = "{:.0f} µs" + ("" if ratio is None else f", {ratio:.1f} x a thread and back")
+    return _bounded("and by a worker: at most 60 µs", found, 60, said)
+
+
+def _lua_replaced(figures: Figures) -> Goal:
+    found = figures.median(lua.START, lua.NEXT)
+    return _bounded("a worker that was ended is replaced in 50 ms", found, 50, "{:.1f} ms")
+
+
 _GOALS: tuple[Callable[[Figures], Goal], ...] = (
     *(_ahead, _through, _large, _soon, _unstarted, _small),
     *(_confined, _unhindered),
+    *(_wasm_warm, _wasm_fresh, _wasm_called, _wasm_tail, _wasm_cancelled, _wasm_late),
+    *(_lua_thread, _lua_called, _lua_tail, _lua_worker, _lua_replaced),
 )
 
 

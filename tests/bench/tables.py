@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from rich.console import RenderableType
 from rich.table import Table
 
-from tests.bench import calls, confined, memory, startup
+from tests.bench import calls, confined, lua, memory, startup, wasm
 from tests.bench.figures import Figures, Measure
 from tests.bench.goals import goals
 from tests.bench.targets import ALL, PEERS
@@ -29,6 +29,8 @@ def tables(figures: Figures) -> Iterator[RenderableType]:
         startup.GROUP: _startup,
         memory.GROUP: _memory,
         confined.GROUP: _confined,
+        wasm.GROUP: _wasm,
+        lua.GROUP: _lua,
     }
     for group, make in makers.items():
         found = figures.measures(group)
@@ -91,6 +93,38 @@ def _confined(figures: Figures, found: list[Measure]) -> Table:
                 more = _number(figures.added(measure, name, confined.PLAIN))
                 ratio = _number(figures.ratio(measure, name, confined.PLAIN))
                 table.add_row(measure.case, name, f"{_number(value)} {measure.unit}", more, ratio)
+    return table
+
+
+def _wasm(figures: Figures, found: list[Measure]) -> Table:
+    ways = (wasm.BARE, wasm.BARE_FRESH, wasm.HOP, wasm.SHARED, wasm.FRESH, wasm.RESTED)
+    table = _table("WASM plugins", "what", "target", "p50", "p99", f"x {wasm.BARE}")
+    for measure in [each for each in found if each.what == "p50" or each in (wasm.CANCEL, wasm.OVER)]:
+        table.add_section()
+        for name in ways:
+            if (value := figures.median(measure, name)) is not None:
+                late = figures.median(wasm.tail_of(measure), name)
+                middle = f"{_number(value)} {measure.unit}" if measure.what == "p50" else ""
+                ratio = _beside_bare(figures, value) if measure.unit == "µs" else ""
+                table.add_row(measure.case, name, middle, f"{_number(late)} {measure.unit}", ratio)
+    return table
+
+
+def _beside_bare(figures: Figures, value: float) -> str:
+    bare = figures.median(wasm.THREAD, wasm.BARE)
+    return _number(value / bare) if bare else ""
+
+
+def _lua(figures: Figures, found: list[Measure]) -> Table:
+    table = _table("Lua plugins", "what", "target", "p50", "p99", f"x {lua.BARE}", f"x {lua.HOP}")
+    for measure in [each for each in found if each.what == "p50" or each == lua.OVER]:
+        table.add_section()
+        for name in (lua.BARE, lua.HOP, lua.INSIDE, lua.WORKER, lua.FIRST, lua.NEXT):
+            if (value := figures.median(measure, name)) is not None:
+                late = f"{_number(figures.median(lua.tail_of(measure), name))} {measure.unit}"
+                middle = f"{_number(value)} {measure.unit}" if measure.what == "p50" else ""
+                ratios = [_number(figures.ratio(measure, name, base)) for base in (lua.BARE, lua.HOP)]
+                table.add_row(measure.case, name, middle, late, *ratios)
     return table
 
 

@@ -127,7 +127,13 @@ def differences(alone: Results, through: Results) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(2 * RUN_BOUND)
-@pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
+@pytest.mark.parametrize(
+    "suite",
+    [
+        pytest.param(suite, marks=[] if "2026" in name else [pytest.mark.long], id=name)
+        for name, suite in SUITES.items()
+    ],
+)
 async def test_a_server_scores_in_full_and_the_same_through_broker(tmp_path: Path, suite: Suite) -> None:
     servers = {"fixture": {"command": FIXTURE[0], "args": FIXTURE[1:]}}
     home = Home.of(tmp_path / "broker", servers, "--passthrough", "fixture")

@@ -15,7 +15,7 @@ from broker.core.audit import Audit
 from broker.core.listings import Listings
 from broker.core.ports import Call
 from broker.core.router import Router
-from broker.errors import Denied, PluginFailed
+from broker.errors import Denied, PermissionMissing, PluginFailed
 from broker.model import Hook, Spec
 from tests.pretend import PretendFace, PretendRuntime, raw
 
@@ -276,12 +276,61 @@ async def test_hooks_come_and_go_with_their_plugins() -> None:
     assert (await home.call())["plugin"] == "a"
 
 
-async def test_a_plugin_that_lacks_a_permission_is_not_asked() -> None:
+def lacking(*hooks: Hook) -> Spec:
+    return Spec(name="h", source="test", hooks=hooks, permissions={"net": ("x.dev",)}, missing=("net:x.dev:443",))
+
+
+async def test_a_guard_that_lacks_a_permission_lets_nothing_pass_and_says_what_to_grant() -> None:
     home = await Home(h=(PRE,)).known()
-    home.runtime.hooks["h"] = saying(allow=False)
-    lacking = Spec(name="h", source="test", hooks=(PRE,), permissions={"net": ("x.dev",)}, missing=("net:x.dev:443",))
-    await home.router.generations.change(lacking)
+    await home.router.generations.change(lacking(PRE))
+    with pytest.raises(Denied, match=r"h refused tools/call echo .*cannot run: h asks for net:x\.dev:443") as refused:
+        await home.call()
+    assert "broker grant h net:x.dev:443" in str(refused.value.hint)
+    assert home.events("h") == []
+    await home.router.generations.change(Spec(name="h", source="test", hooks=(PRE,)))
     assert (await home.call())["plugin"] == "a"
+
+
+async def test_one_that_fails_open_is_passed_and_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    home = await Home(h=(POST,)).known()
+    await home.router.generations.change(lacking(POST))
+    for _ in range(3):
+        assert (await home.call())["plugin"] == "a"
+    warned = [each.getMessage() for each in caplog.records if "cannot run" in each.getMessage()]
+    assert len(warned) == 1
+    assert "broker grant h net:x.dev:443" in warned[0]
+
+
+async def test_a_doorkeeper_that_lacks_a_permission_lets_nobody_in_until_it_is_granted() -> None:
+    door = Hook(on="on_connect", fail="closed")
+    home = await Home(h=(door,)).known()
+    await home.router.generations.change(lacking(door))
+    for _ in range(2):
+        with pytest.raises(Denied, match="h refused this client") as refused:
+            await home.call()
+        assert "broker grant h net:x.dev:443" in str(refused.value.hint)
+    await home.router.generations.change(Spec(name="h", source="test", hooks=(door,)))
+    assert (await home.call())["plugin"] == "a"
+
+
+@pytest.mark.parametrize(("stale", "refused"), [("", False), ("its program is another", True)])
+async def test_only_a_hook_that_was_granted_once_has_a_say(stale: str, refused: bool) -> None:
+    home = await Home(h=(PRE,)).known()
+    asked = {"hooks": ("pre_request",)}
+    spec = Spec(name="h", source="test", hooks=(PRE,), permissions=asked, missing=("hooks:pre_request",), stale=stale)
+    await home.router.generations.change(spec)
+    if refused:
+        with pytest.raises(Denied, match="its program is another"):
+            await home.call()
+    else:
+        assert (await home.call())["plugin"] == "a"
+
+
+async def test_calls_of_its_own_tools_pass_a_guard_that_lacks_a_permission_so_that_its_user_is_asked() -> None:
+    home = await Home(h=(PRE,)).known()
+    await home.router.generations.change(lacking(PRE))
+    with pytest.raises(PermissionMissing):
+        await home.call("h__echo")
 
 
 async def test_a_denied_call_is_in_the_audit(tmp_path: Path) -> None:

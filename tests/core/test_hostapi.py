@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
 from broker.core import hostapi
@@ -324,6 +325,15 @@ async def test_another_generation_shows_only_its_own(tmp_path: Path) -> None:
     home.spec = Spec(name="lua", source="newer", granted=EVERYTHING, permissions={})
     await home.ask("register_command", name="new")
     assert home.api.front.surface("lua").commands == {"new": ""}
+
+
+async def test_what_it_showed_ends_with_its_instance_and_not_with_an_older_one(tmp_path: Path) -> None:
+    home = await Home(tmp_path).known()
+    await home.ask("register_command", name="one")
+    home.api.drop(msgspec.structs.replace(home.spec))
+    assert home.api.front.surface("lua").commands == {"one": ""}
+    home.api.drop(home.spec)
+    assert home.api.front.surface("lua").commands == {}
 
 
 async def test_status_says_when_nobody_is_there(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import wasmtime
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from tests.servers import BY_NAME, PLUGINS, mcp_servers_json
 
 REAL = ("time", "calculator", "timeserver", "everything", "filesystem", "memory", "sequential-thinking")
-BUNDLED = ("greet-bin", "greet-js", "greet-py", "greet-ts", "words-lua")
+BUNDLED = ("greet-bin", "greet-js", "greet-py", "greet-ts", "greet-wasm", "words-lua")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Setting:
     folder: Path
 
     def write(self) -> None:
-        tables = [f"[plugins.{name}]\npath = {json.dumps(str(PLUGINS / name))}\n" for name in BUNDLED]
+        assembled(PLUGINS / "greet-wasm", self.folder / "greet-wasm")
+        folders = {name: PLUGINS / name for name in BUNDLED} | {"greet-wasm": self.folder / "greet-wasm"}
+        tables = [f"[plugins.{name}]\npath = {json.dumps(str(folder))}\n" for name, folder in folders.items()]
         (self.folder / "config.toml").write_text("\n".join(tables))
         servers = mcp_servers_json(REAL, self.folder / "homes")
         (self.folder / "servers.json").write_text(json.dumps(servers, indent=2))
@@ -72,6 +76,13 @@ class Setting:
             async with Client(stdio_client(command, errlog=log)) as client:
                 [process] = [child for child in psutil.Process().children() if child.pid not in before]
                 yield client, process
+
+
+def assembled(source: Path, folder: Path) -> None:
+    """A plugin that is kept as text, with the WASM file that is made of it."""
+    folder.mkdir()
+    shutil.copy(source / "plugin.toml", folder)
+    (folder / "plugin.wasm").write_bytes(wasmtime.wat2wasm((source / "plugin.wat").read_text()))
 
 
 def servers_of(broker: psutil.Process) -> list[psutil.Process]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -171,6 +172,17 @@ class Line:
     async def names(self, what: str = "tools") -> list[str]:
         return [entry["name"] for entry in (await self.result(f"{what}/list"))[what]]
 
+    async def listed(self, *wanted: str) -> list[str]:
+        """The names of all tools once these are among them: a first list waits only so long for plugins never met."""
+        if self.era == "modern":
+            self.send("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+        while True:
+            before = len(self.said)
+            names = await self.names()
+            if set(wanted) <= set(names):
+                return names
+            await self.notice("notifications/tools/list_changed", after=before)
+
     # waiting
 
     async def reply(self, id: Any) -> Json:
@@ -321,8 +333,10 @@ def servers_below(line: Line) -> list[psutil.Process]:
 
 async def survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those of `processes` that still run when a moment for the kernel's own work has passed."""
-    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, timeout=1.0)
-    return [process for process in alive if runs(process)]
+    end = time.monotonic() + 1.0
+    while (alive := [process for process in processes if runs(process)]) and time.monotonic() < end:
+        await asyncio.sleep(0.01)
+    return alive
 
 
 def runs(process: psutil.Process) -> bool:

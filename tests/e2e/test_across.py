@@ -17,7 +17,7 @@ from mcp_types import methods
 from tests import oracle, parsing
 from tests.e2e.across.expected import FEATURES, comparable, expected
 from tests.e2e.across.gaps import skipped
-from tests.e2e.across.pairs import CLIENTS, PAIRS, SERVERS, Pair, Talks
+from tests.e2e.across.pairs import CLIENTS, PAIRS, SERVERS, Pair, Talks, marks
 from tests.e2e.harness import LATEST_LEGACY, MODERN, Json
 
 # The Python SDK deprecates what the legacy era has and the modern one has not; the legacy era is what is tested.
@@ -27,9 +27,13 @@ pytestmark = [
     pytest.mark.slow,
 ]
 
-OF_PAIRS = pytest.mark.parametrize("pair", PAIRS, ids=str)
-CASES = [(pair, feature) for pair in PAIRS for feature in FEATURES if feature not in skipped(pair)]
-IDS = [f"{pair}: {FEATURES[feature]}" for pair, feature in CASES]
+OF_PAIRS = pytest.mark.parametrize("pair", [pytest.param(pair, marks=marks(pair), id=str(pair)) for pair in PAIRS])
+CASES = [
+    pytest.param(pair, feature, marks=marks(pair), id=f"{pair}: {FEATURES[feature]}")
+    for pair in PAIRS
+    for feature in FEATURES
+    if feature not in skipped(pair)
+]
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +44,7 @@ def talks(tmp_path_factory: pytest.TempPathFactory) -> Talks:
     return Talks(folder)
 
 
-@pytest.mark.parametrize(("pair", "feature"), CASES, ids=IDS)
+@pytest.mark.parametrize(("pair", "feature"), CASES)
 def test_it_works_across(talks: Talks, pair: Pair, feature: str) -> None:
     found = talks.brokered(pair)[feature]
     if feature == "offered":

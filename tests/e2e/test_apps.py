@@ -10,6 +10,8 @@ import pytest
 from tests.e2e.harness import ERAS, META, Home, Json, Line, opened
 from tests.servers import TESTS, VENV, scripted
 
+pytestmark = pytest.mark.matrix
+
 MAIN, HIDDEN = "ui://app/main.html", "ui://app/hidden.html"
 DUAL = ("--era", "dual")
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.e2e.harness import ERAS, KINDS, Home, Line, opened, same_id
 
+pytestmark = pytest.mark.matrix
+
 CANCELLED = "notifications/cancelled"
 
 

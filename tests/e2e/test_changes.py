@@ -9,6 +9,8 @@ import pytest
 from tests.e2e.harness import ERAS, KINDS, META, Home, Line, opened, same_id
 from tests.servers import scripted
 
+pytestmark = pytest.mark.matrix
+
 SUBSCRIPTION = META + "subscriptionId"
 UPDATED = "notifications/resources/updated"
 PAUSE = 150  # milliseconds at the server: longer than the broker gathers changes before it tells

@@ -14,7 +14,7 @@ from tests.e2e.harness import KINDS, LATEST_LEGACY, MODERN, Home, Json
 from tests.fixtures.scripted_tools import lists
 
 # Both SDKs deprecate what the legacy era has and the modern one has not; the legacy era is what is tested.
-pytestmark = pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")
+pytestmark = [pytest.mark.matrix, pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")]
 
 DRIVERS = Path(__file__).parent / "node"
 SERVERS = sorted(KINDS)

@@ -59,7 +59,9 @@ class Held(Home):
         return ["-c", ONLY.format(without=OTHERS[self.backend]), *super().args]
 
 
-@pytest.fixture(params=["native", "landlock", pytest.param("bwrap", marks=pytest.mark.long)], autouse=True)
+@pytest.fixture(
+    params=["native", *(pytest.param(each, marks=pytest.mark.long) for each in ("landlock", "bwrap"))], autouse=True
+)
 async def backend(request: pytest.FixtureRequest) -> str:
     """Each mechanism; skips where this machine does not have it."""
     found = await backends.examine(everything=False, without=OTHERS[request.param])
@@ -93,6 +95,7 @@ async def answers(line: Line, tool: str, **arguments: Any) -> str:
     return "\n".join(block.get("text", "") for block in result["content"])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("era", ERAS)
 async def test_the_clock_needs_nothing(tmp_path: Path, backend: str, era: str) -> None:
     async with opened(confined(tmp_path, backend, "time"), era) as line:

@@ -28,7 +28,7 @@ def on_call(m):
 YES: Json = {"action": "accept", "content": {"decision": "always"}}
 FORMS: Json = {"elicitation": {"form": {}}}
 
-pytestmark = native
+pytestmark = [pytest.mark.matrix, native]
 
 
 @pytest.fixture

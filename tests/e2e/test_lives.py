@@ -14,6 +14,8 @@ import pytest
 from tests.e2e.harness import ERAS, EXIT_BOUND, KINDS, Home, Json, Line, opened, servers_below, survivors
 from tests.servers import scripted
 
+pytestmark = pytest.mark.matrix
+
 BROKEN: dict[str, Json] = {
     "absent": {"command": "/nowhere/no-such-program"},
     "falls": {"command": "/bin/sh", "args": ["-c", "echo going down >&2; exit 3"]},

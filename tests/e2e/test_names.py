@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.harness import ERAS, Home, opened
 from tests.servers import SCRIPTED, scripted
 
-pytestmark = pytest.mark.parametrize("era", ERAS)
+pytestmark = [pytest.mark.matrix, pytest.mark.parametrize("era", ERAS)]
 
 
 async def test_names_that_are_not_listed_cannot_be_called(tmp_path: Path, era: str) -> None:

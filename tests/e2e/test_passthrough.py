@@ -11,6 +11,8 @@ from tests.e2e.harness import ERAS, KINDS, META, Home, Json, Line, opened, serve
 from tests.fixtures.scripted_tools import lists
 from tests.servers import scripted
 
+pytestmark = pytest.mark.matrix
+
 SHOWN = lists(read_only=False)
 LISTS = {
     "tools/list": "tools",

@@ -11,8 +11,11 @@ import pytest
 from tests.e2e.harness import KINDS, Home, Json, Line, opened
 from tests.fixtures.scripted_tools import REQUEST_STATE
 
-PUSHING = ("legacy", "old", "dual", "locked")  # servers that speak the legacy era
-ASKING = ("modern", "dual", "locked")  # servers that speak the modern one
+pytestmark = pytest.mark.matrix
+
+LATER = [pytest.param(kind, marks=pytest.mark.long) for kind in ("old", "locked")]
+PUSHING = ("legacy", "dual", *LATER)  # servers that speak the legacy era
+ASKING = ("modern", "dual", LATER[1])  # servers that speak the modern one
 ALL: Json = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {"listChanged": True}}
 ANSWERS: dict[str, tuple[str, Json]] = {
     "elicit": ("elicitation/create", {"action": "accept", "content": {"name": "Ann"}, "x-kept": 1}),

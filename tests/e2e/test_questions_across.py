@@ -11,6 +11,8 @@ import pytest
 from tests.e2e.harness import KINDS, Home, Json, Line, opened
 from tests.e2e.test_questions import ALL, ANSWERS, KEYS
 
+pytestmark = pytest.mark.matrix
+
 LEGACY_ONLY = ("legacy", "old")
 
 

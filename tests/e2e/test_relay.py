@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.harness import ERAS, KINDS, META, Home, Json, opened, same_id
 from tests.fixtures.scripted_tools import lists
 
-pytestmark = [pytest.mark.parametrize("kind", KINDS), pytest.mark.parametrize("era", ERAS)]
+pytestmark = [pytest.mark.matrix, pytest.mark.parametrize("kind", KINDS), pytest.mark.parametrize("era", ERAS)]
 
 SHOWN = lists(read_only=False)
 ENVELOPE = ("resultType", "ttlMs", "cacheScope")

@@ -10,6 +10,8 @@ import pytest
 from tests.e2e.harness import ERAS, META, Home, Json, Line, opened
 from tests.servers import scripted
 
+pytestmark = pytest.mark.matrix
+
 KINDS = ("legacy", "modern")
 FOLDER = "team/refunds"
 SKILLS = META + "skills"

@@ -17,6 +17,8 @@ from tests.e2e.harness import ERAS, LATEST_LEGACY, MODERN, Home, Json, Line, ope
 from tests.hostile.evil import evil
 from tests.servers import REAL, mcp_servers_json, scripted
 
+pytestmark = pytest.mark.matrix
+
 THREE = ["search_tools", "describe_tool", "call_tool"]
 SEARCH = 'expose = "search"\n'
 CAP = 'max_result = "64KiB"\n'

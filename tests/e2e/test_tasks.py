@@ -12,6 +12,8 @@ import pytest
 from tests.e2e.harness import ERAS, META, Home, Json, Line, opened
 from tests.servers import BY_NAME, scripted
 
+pytestmark = pytest.mark.matrix
+
 EXTENSION = META + "tasks"
 RELATED = META + "related-task"
 DECLARED: Json = {"extensions": {EXTENSION: {}}}

@@ -10,6 +10,8 @@ import pytest
 from tests.e2e.harness import ERAS, META, Home, Json, opened
 from tests.servers import scripted
 
+pytestmark = pytest.mark.matrix
+
 TRACE: Json = {
     "traceparent": "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01",
     "tracestate": "vendor=a,other=b",

@@ -17,6 +17,8 @@ from tests import oracle, parsing
 from tests.e2e.harness import LATEST_LEGACY, MODERN, Home, Json, Line, opened
 from tests.servers import NODE_MODULES, TESTS
 
+pytestmark = pytest.mark.matrix
+
 SAYING = TESTS / "fixtures" / "saying.py"
 CALLS = TESTS / "e2e" / "node" / "calls.mjs"
 BRAVE = NODE_MODULES / "@modelcontextprotocol/server-brave-search"

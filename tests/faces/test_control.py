@@ -66,6 +66,9 @@ class PretendGenerations(Generations):
     async def stop_one(self, name: str) -> Status:
         return await self._did("stop", name, State.OFF)
 
+    async def warm(self, name: str, count: int) -> Status:
+        return await self._did(f"warm {count}", name, State.READY)
+
     async def disable(self, name: str) -> Status:
         return await self._did("disable", name, State.DISABLED)
 
@@ -158,9 +161,17 @@ async def test_it_acts_and_says_how_the_plugin_is_then(door: Door, method: str, 
     assert door.pretended.done == [method]
 
 
+async def test_it_has_instances_made_ready(door: Door) -> None:
+    assert (await (await door.knock()).result("warm", name="git", count=4))["name"] == "git"
+    assert door.pretended.done == ["warm 4"]
+
+
 @pytest.mark.parametrize(
     ("method", "params", "name", "said"),
     [
+        ("warm", {"name": "git", "count": -1}, "invalid-params", "at most 16"),
+        ("warm", {"name": "git", "count": 17}, "invalid-params", "at most 16"),
+        ("warm", {"name": "git", "count": "4"}, "invalid-params", "at most 16"),
         ("restart", {"name": "gti"}, "not-found", "did you mean git?"),
         ("restart", {"name": "broken"}, "plugin-crashed", "exit code 3"),
         ("restart", {}, "invalid-params", "which plugin"),

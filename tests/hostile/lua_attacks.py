@@ -66,6 +66,8 @@ COROUTINES = {
     "ping-pong": "local c = coroutine.wrap(function() while true do coroutine.yield() end end) while true do c() end",
     "yield outside": "coroutine.yield(1)",
     "yield the token": "while true do coroutine.yield() end",
+    "yield what has __eq": "coroutine.yield(setmetatable({}, {__eq = function() while true do end end}))",
+    "yield what has __tostring": "coroutine.yield(setmetatable({}, {__tostring = function() while true do end end}))",
     "yield in pcall": "pcall(coroutine.yield, 1)",
     "yield in a sort": "table.sort({3, 2, 1}, function(a, b) coroutine.yield() return a < b end)",
     "yield in gsub": "('abc'):gsub('.', function() coroutine.yield() end)",
@@ -327,18 +329,14 @@ ESCAPES = {
     "a zero byte": "return {['a\\0b'] = '\\0'}",
 }
 
-ATTACKS = {
-    f"{name}: {attack}": body
-    for name, attacks in {
-        "loop": LOOPS,
-        "catching": CATCHING,
-        "coroutine": COROUTINES,
-        "library": LIBRARY,
-        "pattern": PATTERNS,
-        "memory": MEMORY,
-        "metatable": METATABLES,
-        "recursion": RECURSION,
-        "escape": ESCAPES,
-    }.items()
-    for attack, body in attacks.items()
+CLASSES = {
+    "loop": LOOPS,
+    "catching": CATCHING,
+    "coroutine": COROUTINES,
+    "library": LIBRARY,
+    "pattern": PATTERNS,
+    "memory": MEMORY,
+    "metatable": METATABLES,
+    "recursion": RECURSION,
+    "escape": ESCAPES,
 }

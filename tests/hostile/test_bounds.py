@@ -15,6 +15,8 @@ import pytest
 from tests.e2e.harness import Home, Line, opened
 from tests.hostile.evil import evil, until
 
+pytestmark = pytest.mark.matrix
+
 FRAME = 9 << 20  # above `max_frame` (8 MiB) with room for the envelope
 BIG_RESULTS = r"""
 BIG = text("x" * (7 << 20))

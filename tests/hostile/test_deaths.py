@@ -24,6 +24,8 @@ from tests.e2e.harness import ERAS, Home, Json, opened
 from tests.hostile.evil import evil, until
 from tests.pretend import PretendFace, raw
 
+pytestmark = pytest.mark.matrix
+
 SLOW = 2.0  # seconds in which a caller must be told of a death; what is measured is printed by `pytest -s`
 DIE = "\ndef die():\n    os.kill(os.getpid(), signal.SIGKILL)\n"
 ONCE = (

@@ -14,6 +14,8 @@ from tests.e2e.harness import Home, opened, survivors
 from tests.hostile.evil import evil, until
 from tests.servers import scripted
 
+pytestmark = pytest.mark.matrix
+
 LONG = {"name": "one__echo", "arguments": {"x": "y" * (5 << 20)}}
 
 

@@ -32,7 +32,7 @@ KEYS = {"prompts": "name", "resources": "uri", "resourceTemplates": "uriTemplate
 LISTS = {"prompts": "prompts", "resources": "resources", "resourceTemplates": "resources/templates"}
 SLOWLY = 4 * BOUND  # seconds; a test starts a broker and a command, on a machine that has other work
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.matrix, pytest.mark.timeout(120)]
 
 
 @asynccontextmanager

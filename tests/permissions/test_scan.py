@@ -95,7 +95,7 @@ def test_visible_text_stays_as_it_is_and_the_rest_is_named() -> None:
     assert visible("\x1b[0m\u200b\u202e\n") == "\\u{1b}[0m\\u{200b}\\u{202e}\\u{a}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_no_definition_of_a_real_server_is_flagged_high(tmp_path: Path) -> None:
     levels: Counter[str | None] = Counter()

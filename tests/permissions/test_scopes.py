@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.permissions.scopes import Permission, allowed, asked, covers, parse, permission
@@ -114,6 +114,8 @@ def test_a_list_where_a_table_has_none_is_refused() -> None:
 
 
 @given(st.text())
+@example("¡/")
+@example("./git")
 def test_any_text_is_a_permission_or_is_refused_in_words(text: str) -> None:
     for kind in ("read", "net", "run", "env", "secrets", "ui", "call"):
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from broker.errors import BadArguments
-from broker.runtimes.arguments import checked
+from broker.runtimes.arguments import Checker, checked
 
 
 def agrees(schema: dict[str, Any], value: Any) -> bool:
@@ -83,3 +84,51 @@ def test_a_schema_that_multiplies_is_given_up_on() -> None:
         schema = {"anyOf": [schema, schema]}
     with pytest.raises(BadArguments, match="too large"):
         checked({"properties": {"a": schema}}, b'{"a": 1}')
+
+
+PLAIN = {
+    "type": "object",
+    "properties": {
+        "s": {"type": "string", "description": "d"},
+        "n": {"type": "number"},
+        "i": {"type": "integer", "default": 3},
+        "b": {"type": "boolean"},
+        "l": {"type": "array", "items": {"type": "string"}},
+        "o": {"type": "object"},
+        "x": {},
+        "0": {"type": "null"},
+    },
+    "required": ["s"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("given", [
+    {"s": "x"}, {"s": "x", "i": 1}, {"s": "x", "i": 1.0}, {"s": "x", "i": 1.5}, {"s": 1, "i": 1}, {"i": 1},
+    {"s": "x", "i": 1, "n": 2}, {"s": "x", "i": 1, "n": True}, {"s": "x", "i": True}, {"s": "x", "i": 1, "b": 0},
+    {"s": "x", "i": 1, "l": ["a"]}, {"s": "x", "i": 1, "l": [1]}, {"s": "x", "i": 1, "o": {"a": [1]}},
+    {"s": "x", "i": 1, "o": []}, {"s": "x", "i": 1, "x": [None]}, {"s": "x", "i": 1, "y": 1}, [], "x", None,
+    {"s": None, "i": 1}, {"s": "x", "i": 10**30}, {"s": "x", "i": 1, "0": None}, {"s": "x", "i": 1, "0": 0},
+])  # fmt: skip
+def test_the_short_way_says_the_same_as_the_long_one(given: object) -> None:
+    arguments = json.dumps(given).encode()
+    assert outcome(lambda: Checker(PLAIN)(arguments)) == outcome(lambda: checked(PLAIN, arguments))
+
+
+def outcome(check: Callable[[], bytes]) -> object:
+    try:
+        return json.loads(check())
+    except BadArguments as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("rule", [
+    {"type": "string", "minLength": 2}, {"type": ["string", "null"]}, {"enum": ["xy"]}, {"anyOf": [{"type": "number"}]},
+    {"type": "array", "items": {"type": "integer", "minimum": 5}}, False, {"type": "no such type"},
+    {"type": "string", "items": {"type": "integer"}}, {"items": {"type": "integer"}},
+])  # fmt: skip
+@pytest.mark.parametrize("given", ["x", "xy", [1], [6], [True], 7, None])
+def test_what_is_not_plain_goes_the_long_way(rule: object, given: object) -> None:
+    schema = {"type": "object", "properties": {"a": rule}, "required": ["a"]}
+    arguments = json.dumps({"a": given}).encode()
+    assert outcome(lambda: Checker(schema)(arguments)) == outcome(lambda: checked(schema, arguments))

@@ -13,9 +13,10 @@ import pytest
 from broker.core.ports import Call, Identity
 from broker.errors import BrokerError, PluginFailed, PluginUnavailable, RemoteError, TimedOut
 from broker.model import Era, Limits, Spec
+from broker.runtimes import lua_guest
 from broker.runtimes.lua_inprocess import InProcess
 from broker.runtimes.lua_runtime import LuaRuntime
-from broker.runtimes.served import Served
+from broker.runtimes.served import MOST_EVENTS, Served
 from tests.pretend import PretendFace, raw
 from tests.runtimes.test_process import Holder
 
@@ -126,6 +127,102 @@ async def test_a_prompt_and_a_resource(open_: Open) -> None:
     read = Call(PretendFace(), Identity(), "resources/read", {"uri": raw("a://b")})
     contents = json.loads(bytes(await served.call(read)))["contents"]
     assert contents == [{"uri": "a://b", "mimeType": "text/plain", "text": "hello"}]
+
+
+async def test_a_family_of_resources_is_read_by_what_is_in_its_uri(open_: Open) -> None:
+    served = await open_(
+        "broker.resource{template='note://{book}/{+page}', mime='text/plain',"
+        " read=function(asked) return asked.book .. '|' .. asked.page .. '|' .. asked.uri end}"
+        "broker.resource{uri='note://one/list', read=function() return 'the list' end}"
+    )
+    (template,) = [json.loads(bytes(each)) for each in (await served.lists()).templates]
+    assert template["uriTemplate"] == "note://{book}/{+page}"
+
+    async def read(uri: str) -> Any:
+        asked = Call(PretendFace(), Identity(), "resources/read", {"uri": raw(uri)})
+        return json.loads(bytes(await served.call(asked)))["contents"]
+
+    assert await read("note://one/list") == [{"uri": "note://one/list", "text": "the list"}]
+    (found,) = await read("note://one/a/b%20c")
+    assert found["text"] == "one|a/b c|note://one/a/b%20c"
+    assert found["mimeType"] == "text/plain"
+    with pytest.raises(RemoteError, match="no resource"):
+        await read("other://x")
+
+
+async def test_a_prompt_proposes_values_for_its_arguments(open_: Open) -> None:
+    served = await open_(
+        "broker.prompt{name='p', arguments={lang='string'}, run=function() return 'x' end,"
+        " complete=function(argument, value, given)"
+        "   if argument == 'none' then return nil end"
+        "   local all = {} for i = 1, 150 do all[i] = value .. i .. (given.x or '') end return all end}"
+        "broker.prompt{name='q', run=function() return 'x' end}"
+    )
+    assert "completions" in (await served.lists()).capabilities
+
+    async def proposed(name: str, argument: str) -> Any:
+        params = {"ref": {"type": "ref/prompt", "name": name}, "argument": {"name": argument, "value": "v"}}
+        asked = {key: raw(value) for key, value in (params | {"context": {"arguments": {"x": "!"}}}).items()}
+        call = Call(PretendFace(), Identity(), "completion/complete", asked)
+        return json.loads(bytes(await served.call(call)))["completion"]
+
+    found = await proposed("p", "lang")
+    assert (found["values"][0], len(found["values"]), found["total"], found["hasMore"]) == ("v1!", 100, 150, True)
+    assert (await proposed("p", "none"))["values"] == []
+    assert (await proposed("q", "lang"))["values"] == []
+
+
+async def test_a_command_is_run_with_its_arguments_and_gives_a_value_or_a_failure(open_: Open) -> None:
+    served = await open_(
+        "broker.command{name='join', description='Joins', run=function(a) return table.concat(a, '+') end}"
+        "broker.command{name='bad', run=function() error('no luck') end}"
+    )
+
+    async def run(name: str, *arguments: Any) -> Any:
+        asked = Call(PretendFace(), Identity(), "commands/run", {"name": raw(name), "arguments": raw(arguments)})
+        return json.loads(bytes(await served.call(asked)))
+
+    assert await run("join", "a", "b") == {"content": [{"type": "text", "text": "a+b"}]}
+    assert (await run("bad"))["isError"] is True
+    with pytest.raises(RemoteError, match="no command other"):
+        await run("other")
+
+
+async def test_an_event_reaches_a_script_that_wants_to_hear_of_it(open_: Open, tmp_path: Path) -> None:
+    served = await open_(
+        "local seen = {} broker.on('document.saved', function(e) seen[#seen + 1] = e.uri end)"
+        "broker.on('config.changed', function() error('not now') end)"
+        "broker.on('workspace.changed', function() while true do end end)"
+        "broker.tool{name='seen', run=function() return table.concat(seen, ' ') end}"
+    )
+    assert served.events == {"document.saved", "config.changed", "workspace.changed"}
+    await served.event("document.saved", b'{"uri":"file:///a"}')
+    await served.event("document.opened", b'{"uri":"file:///b"}')
+    await served.event("config.changed", b"{}")
+    assert await said(served, "seen") == "file:///a"
+    await served.event("workspace.changed", b"{}")  # it is ended over it, and begins anew
+    assert await said(served, "seen") == ""
+
+
+async def test_a_flood_of_events_waits_for_nobody(open_: Open) -> None:
+    served = await open_(
+        "local n = 0 broker.on('document.saved', function() n = n + 1 end)"
+        "broker.tool{name='n', run=function() return n end}"
+    )
+    await asyncio.gather(*(served.event("document.saved", b"{}") for _ in range(1000)))
+    assert await said(served, "n") == str(MOST_EVENTS)
+
+
+async def test_who_shows_what_a_script_showed_is_told_of_its_end_once(open_: Open, tmp_path: Path) -> None:
+    (tmp_path / "x.lua").write_text(COUNT)
+    spec = Spec(name="p", source="t", entry=str(tmp_path / "x.lua"), cwd=str(tmp_path), unconfined=True)
+    ended: list[Spec] = []
+    runtime = LuaRuntime()
+    runtime.gone = ended.append
+    served = await runtime.start(spec, Identity(), None, Holder())
+    await served.fail("was asked to end")
+    await served.stop(0)
+    assert ended == [spec]
 
 
 @pytest.mark.parametrize("method", ["completion/complete", "tasks/get", "nothing"])
@@ -239,7 +336,10 @@ async def test_calls_are_served_one_after_the_other(open_: Open) -> None:
 
 
 @pytest.mark.parametrize("script", ["error('no')", "while true do end", "x = ", "broker.tool{name=1}", "\x1bLua"])
-async def test_a_script_that_cannot_be_loaded_is_not_started(open_: Open, script: str) -> None:
+async def test_a_script_that_cannot_be_loaded_is_not_started(
+    open_: Open, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lua_guest, "LOAD", 0.2)
     with pytest.raises(PluginUnavailable, match="p cannot be"):
         await open_(script)
 

@@ -13,7 +13,8 @@ import pytest
 
 from broker.core.ports import Call, Identity
 from broker.errors import BrokerError, PermissionMissing, PluginFailed, PluginUnavailable, RemoteError, TimedOut
-from broker.model import Era, Limits, Spec
+from broker.model import UNBOUNDED, Era, Limits, Spec
+from broker.runtimes import served as served_module
 from broker.runtimes import wasm_plugin
 from broker.runtimes.served import Served
 from broker.runtimes.wasm import WasmRuntime
@@ -29,9 +30,15 @@ COUNTING = """(global.set $calls (i32.add (global.get $calls) (i32.const 1)))
   (call $pack (i32.const {start}) (i32.const {size}))"""
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for what is compiled."""
+    return tmp_path_factory.mktemp("wasm")
+
+
 @pytest.fixture
-async def runtime(tmp_path: Path) -> AsyncIterator[WasmRuntime]:
-    runtime = WasmRuntime(tmp_path / "logs", tmp_path / "cache", tmp_path / "state" / "wasm.key")
+async def runtime(kept: Path, tmp_path: Path) -> AsyncIterator[WasmRuntime]:
+    runtime = WasmRuntime(tmp_path / "logs", kept / "cache", kept / "wasm.key")
     yield runtime
     await runtime.close(1)
 
@@ -277,6 +284,34 @@ async def test_a_slow_call_is_said_to_be_slow(open_: Open, tmp_path: Path, monke
     assert "echo runs for more than 0.05 s" in (tmp_path / "logs" / "a.log").read_text()
 
 
+async def test_a_slow_call_learns_so_from_the_next_answer_of_its_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def host(spec: Spec, call: Call | None, op: str, params: bytes) -> bytes:
+        return b'"value"'
+
+    monkeypatch.setattr(wasm_plugin, "SOFT", 0.0)
+    data = Data()
+    at, size = data.put('{"op":"state.get","params":{"key":"k"}}')
+    head, _ = data.put('{"result":')
+    # Its host's answer, as it is, as its own result.
+    code = f"""(local.set $p (call $call (i32.const {at}) (i32.const {size})))
+      (local.set $n (call $alloc (i32.add (i32.wrap_i64 (local.get $p)) (i32.const 11))))
+      (memory.copy (local.get $n) (i32.const {head}) (i32.const 10))
+      (memory.copy (i32.add (local.get $n) (i32.const 10))
+        (i32.wrap_i64 (i64.shr_u (local.get $p) (i64.const 32))) (i32.wrap_i64 (local.get $p)))
+      (i32.store8 (i32.add (local.get $n) (i32.add (i32.wrap_i64 (local.get $p)) (i32.const 10))) (i32.const 125))
+      (call $pack (local.get $n) (i32.add (i32.wrap_i64 (local.get $p)) (i32.const 11)))"""
+    (tmp_path / "a.wasm").write_bytes(guest(code, data=data))
+    runtime = WasmRuntime(operations=host)
+    spec = Spec(name="a", source="t", entry=str(tmp_path / "a.wasm"), limits=Limits(timeout=5))
+    served = await runtime.start(spec, OLD, None, Deaf())
+    said = json.loads(bytes(await served.call(call())))["structuredContent"]
+    assert said["result"] == "value" and said["event"]["name"] == "soft-limit"
+    assert 0 < said["event"]["left"] <= 5
+    await served.stop(1)
+
+
 async def test_a_method_it_has_not_is_refused(open_: Open) -> None:
     served = await open_(guest())
     with pytest.raises(RemoteError):
@@ -321,3 +356,58 @@ async def test_a_hook_that_computes_for_too_long_is_ended_by_its_processor_time(
     served = await open_(guest(ops={"hook": f"code:{SPIN}"}))
     with pytest.raises(PluginFailed, match="more processor time"):
         await asyncio.wait_for(served.hook(b"{}", call()), 2)
+
+
+async def test_a_hook_that_waits_for_too_long_is_ended_by_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def host(spec: Spec, call: Call | None, op: str, params: bytes) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    monkeypatch.setattr(wasm_plugin, "HOOK_WALL", 0.2)
+    served = await asking(tmp_path, host)
+    began = time.monotonic()
+    with pytest.raises(TimedOut):
+        await asyncio.wait_for(served.hook(b"{}", call()), 5)
+    assert time.monotonic() - began < 2
+    await served.stop(1)
+
+
+async def test_one_that_takes_too_long_to_load_is_given_up(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wasm_plugin, "LOAD", 0.2)
+    for op in ("describe", "tools/list"):
+        with pytest.raises(PluginUnavailable, match="longer than it may"):
+            await asyncio.wait_for(open_(guest(ops={op: f"code:{SPIN}"})), 20)
+
+
+async def test_after_a_kill_a_shared_instance_is_a_new_one(open_: Open) -> None:
+    data = Data()
+    start, size = data.put('{"result":"?"}')
+    # Counts; a call with the letter z in it never ends.
+    at, length = data.put('"z"')
+    asked = f"(call $contains (local.get $at) (local.get $size) (i32.const {at}) (i32.const {length}))"
+    code = f"(if {asked} (then (loop (br 0)))) " + COUNTING.format(at=start + 11, start=start, size=size)
+    served = await open_(guest(code, data=data), instance="shared", limits=Limits(timeout=0.2))
+    assert [text_of(await served.call(call())) for _ in range(2)] == ["1", "2"]
+    with pytest.raises(TimedOut):
+        await served.call(call(text="z"))
+    assert text_of(await served.call(call())) == "1"
+
+
+async def test_memory_beyond_64_mib_is_its_users_to_give(open_: Open) -> None:
+    data = Data()
+    grown = "(drop (memory.grow (i32.const 1600)))"  # to 100 MiB; a refusal leaves one page
+    more = "(if (i32.gt_u (memory.size) (i32.const 1024)) (then (return {large}))) {small}"
+    code = grown + more.format(large=answer(data, {"result": "large"}), small=answer(data, {"result": "small"}))
+    wasm = guest(code, data=data)
+    assert text_of(await (await open_(wasm)).call(call())) == "small"
+    unbounded = Limits(timeout=5, memory=UNBOUNDED)
+    assert text_of(await (await open_(wasm, limits=unbounded)).call(call())) == "large"
+
+
+def test_the_numbers_are_those_that_were_agreed() -> None:
+    found = wasm_plugin.SOFT, wasm_plugin.LOAD, wasm_plugin.HEALTH, wasm_plugin.HOOK_CPU, wasm_plugin.HOOK_WALL
+    assert found == (5, 10, 1, 0.1, 1)
+    assert (wasm_plugin.MEMORY, wasm_plugin.GRACE) == (64 << 20, 0.25)
+    assert (served_module.KILLS, served_module.WINDOW) == (3, 60)

@@ -14,6 +14,19 @@ from broker.runtimes.wasm_abi import Unfit
 from broker.runtimes.wasm_cache import KEY, ModuleCache
 from tests.runtimes.wasm_guests import Data, answer, guest
 
+# Asks for the engine from eight threads at once, and prints how many there are.
+ASKERS = """
+import threading
+from broker.runtimes.wasm_engine import engine
+found, begin = set(), threading.Barrier(8)
+def ask():
+    begin.wait()
+    found.add(id(engine()))
+threads = [threading.Thread(target=ask) for _ in range(8)]
+[each.start() for each in threads]
+[each.join() for each in threads]
+print(len(found))
+"""
 # Loads the file it is given through the folder it is given, and prints how often it compiled.
 LOADER = """
 import sys
@@ -57,6 +70,27 @@ def test_eight_threads_that_want_the_same_module_compile_it_once(tmp_path: Path)
     for thread in threads:
         thread.join(20)
     assert (shared.statistics.misses, shared.statistics.hits) == (1, 7)
+
+
+def test_threads_that_need_the_first_engine_at_once_get_the_same_one() -> None:
+    done = subprocess.run([sys.executable, "-c", ASKERS], capture_output=True, timeout=40, check=True)
+    assert int(done.stdout) == 1
+
+
+def test_a_module_that_cannot_be_compiled_fails_for_everyone_who_waits(tmp_path: Path) -> None:
+    shared, failed = cache(tmp_path), list[bool]()
+
+    def load() -> None:
+        with pytest.raises(Unfit):
+            shared.load(b"\0asm\1\0\0\0\1\1\1")
+        failed.append(True)
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(failed) == 4
 
 
 def test_processes_that_want_the_same_module_compile_it_once(tmp_path: Path) -> None:
@@ -146,6 +180,35 @@ def test_key_and_code_are_readable_by_their_user_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of files are another thing there")
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_code_that_others_may_write_is_not_loaded(tmp_path: Path, what: str) -> None:
+    cache(tmp_path).load(guest())
+    (kept(tmp_path) if what == "file" else tmp_path / "cache").chmod(0o777)
+    again = cache(tmp_path)
+    again.load(guest())
+    assert (again.statistics.disk_hits, again.statistics.misses) == (0, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="ONLY ROOT CAN GIVE A FILE AWAY")
+def test_code_that_another_user_owns_is_not_loaded(tmp_path: Path) -> None:
+    cache(tmp_path).load(guest())
+    os.chown(kept(tmp_path), 65534, 65534)
+    again = cache(tmp_path)
+    again.load(guest())
+    assert (again.statistics.disk_hits, again.statistics.refused >= 1, again.statistics.misses) == (0, True, 1)
+
+
+def test_a_link_in_place_of_code_is_not_followed(tmp_path: Path) -> None:
+    cache(tmp_path).load(guest())
+    path = kept(tmp_path)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    again = cache(tmp_path)
+    again.load(guest())
+    assert (again.statistics.disk_hits, again.statistics.misses) == (0, 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of files are another thing there")
 def test_a_folder_that_others_may_write_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir(mode=0o777)
     (tmp_path / "cache").chmod(0o777)
@@ -180,9 +243,9 @@ def test_files_replaced_while_their_module_is_in_use_hurt_nobody(tmp_path: Path)
     program = cache(tmp_path).load(guest())
     kept(tmp_path).write_bytes(b"\0" * 100_000)
     from broker.runtimes.wasm_engine import Control
-    from broker.runtimes.wasm_guest import Guest
+    from broker.runtimes.wasm_world import NOTHING
 
     control = Control(5)
-    instance = Guest(program, 64 << 20, control)
+    instance = program.guest(64 << 20, control, NOTHING)
     assert instance.handle(b"{}", control) == b'{"result":"echoed"}'
     instance.close()

@@ -10,19 +10,22 @@ local encode, decode = json.encode, json.decode
 local KEYS = {
   tools = { name = "string", title = "string", description = "string", input = "table", output = "table",
     annotations = "table", read_only = "boolean", run = "function" },
-  prompts = { name = "string", title = "string", description = "string", arguments = "table", run = "function" },
+  prompts = { name = "string", title = "string", description = "string", arguments = "table", run = "function",
+    complete = "function" },
   resources = { uri = "string", name = "string", title = "string", description = "string", mime = "string",
     read = "function" },
+  templates = { template = "string", name = "string", title = "string", description = "string", mime = "string",
+    read = "function", complete = "function" },
   commands = { name = "string", title = "string", description = "string", run = "function" },
 }
-local DOES = { tools = "run", prompts = "run", resources = "read", commands = "run" }
-local NAMED = { tools = "name", prompts = "name", resources = "uri", commands = "name" }
+local DOES = { tools = "run", prompts = "run", resources = "read", templates = "read", commands = "run" }
+local NAMED = { tools = "name", prompts = "name", resources = "uri", templates = "template", commands = "name" }
 
 local shown, does = {}, {}
 for kind in pairs(KEYS) do
   shown[kind], does[kind] = {}, {}
 end
-local loading, hooks = true, {}
+local loading, hooks, hears, completes = true, {}, {}, {}
 
 -- A host that was asked may have lifted the bound of memory, and may have taken long.
 local function ask(op, params)
@@ -52,15 +55,22 @@ local function register(kind, what)
     if does[kind][name] then error("there are two of broker." .. what .. " called " .. name, 2) end
     kept[DOES[kind]] = nil
     does[kind][name] = run
+    completes[kind .. " " .. name], kept.complete = kept.complete, kept.complete and true
     local all = shown[kind]
     all[#all + 1] = kept
   end
 end
 
 local broker = {
-  tool = register("tools", "tool"), prompt = register("prompts", "prompt"),
-  resource = register("resources", "resource"), command = register("commands", "command"), json = json,
+  tool = register("tools", "tool"), prompt = register("prompts", "prompt"), command = register("commands", "command"),
+  json = json,
 }
+local resource, template = register("resources", "resource"), register("templates", "resource")
+
+function broker.resource(given)
+  if type(given) == "table" and rawget(given, "template") ~= nil then return template(given) end
+  return resource(given)
+end
 
 local EVENTS = { pre_request = true, post_response = true, on_connect = true, on_close = true }
 
@@ -74,7 +84,17 @@ function broker.hook(event, run)
   if hooks[event] then error("there are two hooks for " .. event, 2) end
   hooks[event] = run
 end
-broker.on = broker.hook
+
+-- One function for each event of the editor; it is told afterwards, and its answer is nobody's.
+function broker.on(event, run)
+  if not loading then error("broker.on can be called only while the script is loaded", 2) end
+  if type(event) ~= "string" or not find(event, "^%l+%.%l+$") then
+    error("broker.on takes the name of an event like document.saved, and a function", 2)
+  end
+  if type(run) ~= "function" then error("bad argument #2 to broker.on (function expected)", 2) end
+  if hears[event] then error("there are two of broker.on for " .. event, 2) end
+  hears[event] = run
+end
 
 function broker.call(op, params)
   if type(op) ~= "string" then error("bad argument #1 to broker.call (the name of an operation expected)", 2) end
@@ -190,6 +210,9 @@ local function load(source)
   for kind, all in pairs(shown) do
     found[kind] = #all > 0 and all or nil
   end
+  local events = {}
+  for event in pairs(hears) do events[#events + 1] = event end
+  found.events = #events > 0 and events or nil
   return encode(found)
 end
 
@@ -199,6 +222,14 @@ local function invoke(kind, name, arguments)
     if not run then return "{}" end
     local said = run(decode(arguments))
     return said == nil and "{}" or encode(said)
+  end
+  if kind == "events" then
+    hears[name](decode(arguments))
+    return "null"
+  end
+  if kind == "completions" then
+    local asked = decode(arguments)
+    return encode((completes[name](asked.argument, asked.value, asked.given)))
   end
   return encode((does[kind][name](decode(arguments))))
 end

@@ -88,6 +88,8 @@ local function wrong(at)
 end
 
 local function after_space(s, at)
+  local b = byte(s, at)
+  if not b or b > 32 then return at end
   local _, last = find(s, "^[ \t\r\n]*", at)
   return last + 1
 end
@@ -109,12 +111,14 @@ local function spelled(s, at)
 end
 
 local function read_text(s, at)
-  local parts, n, from = {}, 0, at + 1
+  local from = at + 1
+  local stop = find(s, '["\\]', from) or wrong(at)
+  if byte(s, stop) == 34 then return sub(s, from, stop - 1), stop + 1 end
+  local parts, n = {}, 0
   while true do
-    local stop = find(s, '["\\]', from) or wrong(at)
     n = n + 1
     parts[n] = sub(s, from, stop - 1)
-    if byte(s, stop) == 34 then return n == 1 and parts[1] or concat(parts), stop + 1 end
+    if byte(s, stop) == 34 then return concat(parts), stop + 1 end
     n = n + 1
     local letter = sub(s, stop + 1, stop + 1)
     if letter == "u" then
@@ -122,6 +126,7 @@ local function read_text(s, at)
     else
       parts[n], from = ESCAPES[letter] or wrong(stop), stop + 2
     end
+    stop = find(s, '["\\]', from) or wrong(at)
   end
 end
 

@@ -106,6 +106,13 @@ class Pair:
 
 
 PAIRS = [Pair(client, server) for client in CLIENTS for server in SERVERS]
+FEW = [Pair(CLIENTS[place % len(CLIENTS)], server) for place, server in enumerate(SERVERS)]
+"""Each client and each server once: those of the default run."""
+
+
+def marks(pair: Pair) -> list[pytest.MarkDecorator]:
+    """What a test of this pair is marked with; all of one pair run in one process, as they share a conversation."""
+    return [pytest.mark.xdist_group(pair.slug), *([] if pair in FEW else [pytest.mark.long])]
 
 
 @dataclass(frozen=True)
