@@ -89,6 +89,7 @@ class Session:
         self.identity = Identity()
         self._level = _LEVELS["info"]
         self._folders: list[Path] = []
+        self._pushes: object = None  # the settings as they were pushed last
         self._room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._work: dict[tuple[str, str], WorkDone] = {}
@@ -355,19 +356,22 @@ class Session:
         await self._pull()
 
     async def _pull(self) -> None:
-        """Ask for our section of the settings."""
+        """Ask for our section of the settings; Helix answers null and has pushed them."""
         if self._editor.can.configuration:
             answer = await self._editor.wanted("workspace/configuration", {"items": [{"section": "broker"}]})
-            if isinstance(answer, list) and answer:
-                self._configured(cast("list[object]", answer)[0])
+            found = cast("list[object]", answer) if isinstance(answer, list) else []
+            self._configured(found[0] if found and found[0] else self._pushes)
 
     def _pushed(self, params: lsp.DidChangeConfigurationParams) -> None:
+        """Some push our section, some all that holds it, some only say that there is news."""
+        settings: object = params.settings
+        held = cast("Json", settings) if isinstance(settings, dict) else {}
+        if "broker" in held or held.keys() & {"level", "plugins"}:
+            self._pushes = held.get("broker", held)
         if self._editor.can.configuration:
             self._soon(self._pull())
-        settings = params.settings
-        if isinstance(settings, dict) and settings:  # some push our section, some all that holds it
-            held = cast("Json", settings)
-            self._configured(held.get("broker", held))
+        else:
+            self._configured(self._pushes)
 
     def _configured(self, settings: object) -> None:
         """Take what the editor's settings say."""

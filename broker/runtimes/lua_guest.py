@@ -21,7 +21,7 @@ from broker.core.ports import Call
 from broker.errors import BrokerError, PluginFailed, PluginUnavailable, TimedOut
 from broker.model import Spec
 from broker.runtimes.lua_inprocess import InProcess, Wedged
-from broker.runtimes.lua_offers import Command, commands, offers
+from broker.runtimes.lua_offers import commands, offers
 from broker.runtimes.lua_sandbox import MAX_SOURCE, MEMORY, Killed, Refused, ScriptError
 from broker.runtimes.plugin_log import PluginLog
 from broker.runtimes.served import Ended, GuestError, Offers, Work
@@ -96,7 +96,9 @@ class LuaGuest:
             registered = await self._load()
             found = offers(self.spec.name, registered)
             for command in commands(registered):
-                await self._register(command)
+                await self._tell("register_command", command, f"the command {command.name} is not shown")
+            if found.events:
+                await self._tell("events.subscribe", {"names": sorted(found.events)}, "it hears of no events")
             return found
 
     async def invoke(self, kind: Work, name: str, arguments: bytes, call: Call) -> bytes:
@@ -122,13 +124,13 @@ class LuaGuest:
             finally:
                 self._call = None
 
-    async def _register(self, command: Command) -> None:
-        """Tell the host of it; a plugin goes on without the commands that it may not show."""
+    async def _tell(self, op: str, params: object, otherwise: str) -> None:
+        """Tell the host what the script has; a plugin goes on without what it may not have."""
         try:
             if self._operations is not None:
-                await self._operations(self.spec, "register_command", _encode(command), None)
+                await self._operations(self.spec, op, _encode(params), None)
         except BrokerError as error:
-            self._log.write(f"broker: the command {command.name} is not shown: {error}\n".encode())
+            self._log.write(f"broker: {otherwise}: {error}\n".encode())
 
     async def stop(self, grace: float) -> None:
         """End it."""

@@ -61,6 +61,7 @@ class Command(Struct):
     """What a person can run in an editor."""
 
     name: str
+    title: str = ""
     description: str = ""
 
 

@@ -108,6 +108,7 @@ class Served:
         self.spec, self._offers, self._guest, self._on_gone = spec, offers, guest, on_gone
         self._templates = {text: Template(text) for text in offers.templates}
         self._events = 0  # that wait for it
+        self._telling: set[asyncio.Task[None]] = set()
         self._checkers: dict[tuple[Kind, str], Checker] = {}
         self._info = Raw(_encode({"name": spec.name, "version": spec.version or "0"}))
         self._began = time.monotonic()
@@ -221,11 +222,16 @@ class Served:
         """A guest hears no notifications."""
 
     def happened(self, name: str, params: bytes) -> None:
-        """Nor of events."""
+        """Tell the guest of an event, when its turn comes."""
+        task = asyncio.get_running_loop().create_task(self.event(name, params))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def stop(self, grace: float) -> None:
         self._on_gone(self.spec)
         self._on_gone = _nothing  # its successor may be there already
+        for task in self._telling:
+            task.cancel()
         await self._guest.stop(grace)
 
     # the methods of MCP

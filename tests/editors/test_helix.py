@@ -67,10 +67,10 @@ async def test_the_commands_are_offered_in_a_menu(world: World) -> None:
 
 
 async def test_consent_is_asked_for_and_only_a_yes_is_one(world: World) -> None:
-    for keys, then in ((DOWN + DOWN + "\r", "shy.greet: shy asks for ui:toast"), ("\r", "shy: Hello Anna")):
+    for keys, then in ((DOWN + DOWN + "\r", "shy.greet: shy asks for ui:toast"), ("\r", "greeted Anna")):
         async with running(world) as hx:
             ready(hx)
-            hx.command(f'{CALL} "shy.greet" "Anna" true')
+            hx.command(f'{CALL} "shy.greet" "Anna"')
             hx.seen("Allow once", "Deny")
             hx.type(keys)
             hx.seen(then)

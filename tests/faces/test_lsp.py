@@ -314,6 +314,18 @@ async def test_settings_may_be_pushed_wrapped_or_not(settings: Json) -> None:
     assert (await client.said("window/logMessage"))["message"] == "a: loud"
 
 
+async def test_settings_that_were_pushed_count_where_asking_gives_nothing() -> None:
+    client = Client(house())
+    client.answers["workspace/configuration"] = [None]
+    await client.initialize()
+    client.write(method="workspace/didChangeConfiguration", params={"settings": {"plugins": {"a": {"limit": 3}}}})
+    await client.eventually(lambda: {"a": {"limit": 3}} in client.inside.configured)
+    client.write(method="workspace/didChangeConfiguration", params={"settings": {"other": {"level": "error"}}})
+    await client.eventually(lambda: len(client.all("workspace/configuration")) == 3)
+    await client.run("a.hello")
+    assert client.inside.configured[-1] == {"a": {"limit": 3}}
+
+
 @pytest.mark.parametrize("answer", [None, {}, [], [None], [7], "x", RuntimeError("no")])
 async def test_settings_that_are_none_change_nothing(answer: Any) -> None:
     client = Client(house(value="hi"))

@@ -7,8 +7,11 @@ An attack in `CALLS` is a plugin that loads and misbehaves when its tool is call
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+import pytest
+from _pytest.mark import ParameterSet
 
 from tests.runtimes.wasm_guests import BUMP, ECHO_TOOL, Data, answer, guest
 
@@ -20,6 +23,16 @@ class Attack(NamedTuple):
     name: str
     make: Callable[[], bytes]
     ends: str
+
+
+def some(attacks: Sequence[Attack]) -> list[ParameterSet]:
+    """Them as parameters: the first of each end and every fourth in the default run, the others where there is time."""
+    firsts = {attack.ends: attack for attack in reversed(attacks)}
+    default = [attack is firsts[attack.ends] or place % 4 == 0 for place, attack in enumerate(attacks)]
+    return [
+        pytest.param(attack, marks=[] if chosen else [pytest.mark.long], id=attack.name)
+        for attack, chosen in zip(attacks, default, strict=True)
+    ]
 
 
 def code(called: str, more: str = "", **rest: str) -> Callable[[], bytes]:

@@ -37,6 +37,9 @@ broker.tool{name="all", run=function()
     cancelled = cancelled,
   }
 end}
+local saved = {}
+broker.on("document.saved", function(params) saved[#saved + 1] = params.uri end)
+broker.command{name="saved", title="What was saved", run=function() return { uris = saved } end}
 broker.tool{name="refused", run=function()
   local ok, why = pcall(broker.secrets.get, "token")
   local fine, reason = pcall(broker.config.set, "a", nil)
@@ -72,6 +75,10 @@ async def test_a_script_does_everything_with_its_editor(tmp_path: Path, place: A
             reply = await asyncio.wait_for(router.call(world.face.call(f"lua__{tool}")), 10)
             return json.loads(bytes(reply))["structuredContent" if tool == "all" else "content"]
 
+        async def ran(command: str) -> Any:
+            reply = await asyncio.wait_for(router.call(world.calling(command)), 10)
+            return json.loads(bytes(reply))["structuredContent"]
+
         assert await called("all") == {
             "pick": "green",
             "input": "lamp",
@@ -86,6 +93,11 @@ async def test_a_script_does_everything_with_its_editor(tmp_path: Path, place: A
         }
         assert world.did("toast")[0]["kind"] == "warn" and world.did("set_status")[0]["value"] == "busy"
         assert [len(each["diagnostics"]) for each in world.did("editor.diagnostics")] == [1, 0]
+        assert [each.shown for each in router.commands()] == ["lua.saved"] and router.commands()[0].title
+        router.happened("document.saved", b'{"uri":"file:///w/a.txt"}')
+        async with asyncio.timeout(10):
+            while await ran("lua.saved") != {"uris": ["file:///w/a.txt"]}:
+                await asyncio.sleep(0.02)
         (said,) = await called("refused")
         assert "secrets:token was not granted" in said["text"] and "ui:config was not granted" in said["text"]
     finally:

@@ -43,6 +43,7 @@ broker = {}
 
 ---@class broker.Command
 ---@field name string
+---@field title? string
 ---@field description? string
 ---@field run fun(arguments: any[]): any
 
@@ -87,7 +88,7 @@ function broker.command(command) end
 function broker.hook(event, run) end
 
 ---Hears of what happens in the editor, as long as the plugin runs.
----@param event "document.opened"|"document.saved"|"document.closed"|"workspace.changed"|"config.changed"|string
+---@param event "document.opened"|"document.saved"|"document.closed"|"workspace.changed"|"config.changed"|"progress.cancelled"|string
 ---@param run fun(params: table)
 function broker.on(event, run) end
 
@@ -122,7 +123,99 @@ function broker.exec(command, more) end
 ---@return { action: "accept"|"decline"|"cancel", content?: table }
 function broker.ask(message, more) end
 
+---The person in front of an editor is asked; elsewhere it is a form of the client, or the error `not-answered`.
+---@param message string
+---@param items string[]
+---@return string? # nil: closed without an answer
+function broker.pick(message, items) end
+
+---@param message string
+---@param more? { default?: string, secret?: boolean }
+---@return string? # nil: closed without an answer
+function broker.input(message, more) end
+
+---@param message string
+---@param more? { yes?: string, no?: string }
+---@return boolean
+function broker.confirm(message, more) end
+
+---Opens a file in the editor, or a page of https in the browser.
+---@param uri string # `file:`, `https:`, or a path as `broker.fs.read` takes it
+---@param more? { range?: broker.Range, focus?: boolean }
+---@return boolean # whether it was shown
+function broker.show(uri, more) end
+
+---@class broker.Position
+---@field line integer # from 0
+---@field character integer # from 0, in UTF-16 code units
+
+---@class broker.Range
+---@field start broker.Position
+---@field end broker.Position
+
+---@class broker.Edit
+---@field range broker.Range
+---@field newText string
+
+broker.work = {}
+
+---Shows that the plugin works at something beside any call.
+---@param id string # its own name for it
+---@param title string
+---@param more? { message?: string, cancellable?: boolean }
+---@return boolean # whether somebody sees it
+function broker.work.begin(id, title, more) end
+
+---@param id string
+---@param more? { message?: string, percentage?: number }
+---@return boolean # whether its person wants it to end
+function broker.work.report(id, more) end
+
+---@param id string
+---@param message? string
+---@return boolean
+function broker.work.finish(id, message) end
+
+broker.editor = {}
+
+---@return { uri: string, languageId?: string, version?: integer, selection?: broker.Range }? # nil: none is open
+function broker.editor.active() end
+
+---@param uri string # of an open document
+---@return { uri: string, text: string, languageId?: string, version?: integer }
+function broker.editor.read(uri) end
+
+---@param changes table<string, broker.Edit[]> # by the URI of an open document, or of a file the plugin may write to
+---@param label? string
+---@return boolean # whether they were made
+function broker.editor.edit(changes, label) end
+
+---Marks places in a document, in the place of what was marked before; {} clears.
+---@param uri string
+---@param all { range: broker.Range, message: string, severity?: string, code?: string, fixes?: table[] }[]
+---@return boolean # whether somebody sees them
+function broker.editor.diagnostics(uri, all) end
+
+broker.secrets = {}
+
+---@param name string
+---@return string? # nil: there is none
+function broker.secrets.get(name) end
+
+---@param name string
+---@param value string
+function broker.secrets.set(name, value) end
+
+---@param name string
+---@return boolean # whether there was one
+function broker.secrets.delete(name) end
+
 broker.config = {}
+
+---Changes an option in its user's file; nil takes the change back.
+---@param key string
+---@param value any
+function broker.config.set(key, value) end
 
 ---An option of the plugin's own configuration; without a key all of them.
 ---@param key? string
@@ -191,6 +284,7 @@ function broker.json.array(value) end
 
 ---@class broker.op.register_command
 ---@field name string
+---@field title? string
 ---@field description? string
 ---@field handler? string
 
@@ -205,6 +299,20 @@ function broker.json.array(value) end
 
 ---@class broker.op.config.get
 ---@field key? string|nil
+
+---@class broker.op.config.set
+---@field key string
+---@field value string|integer|number|boolean|any[]|nil
+
+---@class broker.op.secrets.get
+---@field name string
+
+---@class broker.op.secrets.set
+---@field name string
+---@field value string
+
+---@class broker.op.secrets.delete
+---@field name string
 
 ---@class broker.op.state.get
 ---@field key string
@@ -247,36 +355,118 @@ function broker.json.array(value) end
 ---@field schema? table<string, any>|nil
 ---@field choices? string[]
 
+---@class broker.op.pick
+---@field message string
+---@field items string[]
+
+---@class broker.op.input
+---@field message string
+---@field default? string
+---@field secret? boolean # false if unsaid
+
+---@class broker.op.confirm
+---@field message string
+---@field yes? string # Yes if unsaid
+---@field no? string # No if unsaid
+
+---@class broker.op.show
+---@field uri string
+---@field range? { start: { line: integer, character: integer }, end: { line: integer, character: integer } }|nil
+---@field focus? boolean # true if unsaid
+
+---@class broker.op.progress.begin
+---@field id string
+---@field title string
+---@field message? string
+---@field cancellable? boolean # false if unsaid
+
+---@class broker.op.progress.report
+---@field id string
+---@field message? string|nil
+---@field percentage? number|nil
+
+---@class broker.op.progress.end
+---@field id string
+---@field message? string
+
+---@class broker.op.editor.active
+
+---@class broker.op.editor.read
+---@field uri string
+
+---@class broker.op.editor.edit
+---@field changes table<string, { range: { start: { line: integer, character: integer }, end: { line: integer, character: integer } }, newText: string }[]>
+---@field label? string
+
+---@class broker.op.editor.diagnostics
+---@field uri string
+---@field diagnostics { range: { start: { line: integer, character: integer }, end: { line: integer, character: integer } }, message: string, severity?: "error"|"hint"|"info"|"warning", code?: string, fixes?: { title: string, edits?: { range: { start: { line: integer, character: integer }, end: { line: integer, character: integer } }, newText: string }[], command?: string }[] }[]
+
+---@class broker.op.events.subscribe
+---@field names "config.changed"|"document.closed"|"document.opened"|"document.saved"|"progress.cancelled"|"workspace.changed"[]
+
 ---Asks the host to do something; throws when it refuses or fails. By operation:
 ---
 ---`log`: Writes a line to the plugin's log, and sends it to the client.
 ---`toast`: Shows a short message to the person. Needs `ui:toast`.
----`register_command`: Offers a command to the person, as long as the plugin runs. Needs `ui:command`.
+---`register_command`: Offers a command to the person; the plugin is asked `command/run` when it is run. Needs `ui:command`.
 ---`set_status`: Shows a short text beside the plugin's name, as long as the plugin runs. Needs `ui:status`.
 ---`progress`: Tells the caller how far its call is.
 ---`config.get`: An option of the plugin's own configuration, or all of them.
+---`config.set`: Changes an option of the plugin's own configuration, in its user's file; null takes the change back. Needs `ui:config`.
+---`secrets.get`: A secret from the keyring of the system, or null. Needs `secrets:NAME`.
+---`secrets.set`: Keeps a secret in the keyring of the system. Needs `secrets:NAME`.
+---`secrets.delete`: Forgets a secret. Needs `secrets:NAME`.
 ---`state.get`: What the plugin kept under a key, or null.
 ---`state.set`: Keeps a value under a key, also after the broker ends; null takes it away.
 ---`fs.read`: A piece of a file, of 512 KiB at most, and how long the file is. Needs `read:PATH`.
 ---`fs.write`: Writes or appends to a file, which is made if need be. Needs `write:PATH`.
 ---`http.fetch`: Makes one request. Redirects are not followed, and an answer may have 512 KiB. Needs `net:HOST:PORT`.
 ---`exec`: Runs a program, held to what the plugin may do, and returns what it wrote. Needs `run:PROGRAM`.
----`call`: Calls a tool of another plugin, for whoever called this one. Needs `call:PLUGIN`.
+---`call`: Calls a tool of another plugin, for whoever called this one; its result is as MCP has it. Needs `call:PLUGIN`.
 ---`ask`: Asks the person who made the call. Needs `ui:ask`.
+---`pick`: Has the person choose one of some texts. Needs `ui:ask`.
+---`input`: Has the person type a line. Needs `ui:ask`.
+---`confirm`: Asks the person yes or no. Needs `ui:ask`.
+---`show`: Opens a file in the editor, perhaps at a place in it, or a page of https in the browser. Needs `ui:show`.
+---`progress.begin`: Shows that the plugin works at something beside any call; the event `progress.cancelled` may follow. Needs `ui:status`.
+---`progress.report`: Says how far that work is, and hears whether its person wants it to end. Needs `ui:status`.
+---`progress.end`: Says that it is over. What a plugin leaves open ends with it. Needs `ui:status`.
+---`editor.active`: The document that the person works on, or null. Needs `ui:documents`.
+---`editor.read`: The text of an open document, as the person sees it. Needs `ui:documents`.
+---`editor.edit`: Edits documents in the editor: open ones, or files that the plugin may write to. Needs `ui:edit`.
+---`editor.diagnostics`: Marks places in a document, perhaps with fixes to choose from; fixes that edit need ui:edit too. Needs `ui:diagnostics`.
+---`events.subscribe`: Has the plugin told of these, as long as it runs; config.changed and progress.cancelled need nothing. Needs `ui:documents`.
 ---@overload fun(op: "log", params: broker.op.log): nil
 ---@overload fun(op: "toast", params: broker.op.toast): { shown: boolean }
 ---@overload fun(op: "register_command", params: broker.op.register_command): { shown: boolean }
 ---@overload fun(op: "set_status", params: broker.op.set_status): { shown: boolean }
 ---@overload fun(op: "progress", params: broker.op.progress): { shown: boolean }
 ---@overload fun(op: "config.get", params: broker.op.config.get): any
+---@overload fun(op: "config.set", params: broker.op.config.set): nil
+---@overload fun(op: "secrets.get", params: broker.op.secrets.get): { value: string|nil }
+---@overload fun(op: "secrets.set", params: broker.op.secrets.set): nil
+---@overload fun(op: "secrets.delete", params: broker.op.secrets.delete): { deleted: boolean }
 ---@overload fun(op: "state.get", params: broker.op.state.get): any
 ---@overload fun(op: "state.set", params: broker.op.state.set): nil
----@overload fun(op: "fs.read", params: broker.op.fs.read): { text?: string, base64?: string, size?: integer }
----@overload fun(op: "fs.write", params: broker.op.fs.write): { size?: integer }
----@overload fun(op: "http.fetch", params: broker.op.http.fetch): { status?: integer, headers?: table<string, any>, body?: string, base64?: string }
----@overload fun(op: "exec", params: broker.op.exec): { code?: integer, stdout?: string, stderr?: string }
+---@overload fun(op: "fs.read", params: broker.op.fs.read): { size: integer, text?: string, base64?: string }
+---@overload fun(op: "fs.write", params: broker.op.fs.write): { size: integer }
+---@overload fun(op: "http.fetch", params: broker.op.http.fetch): { status: integer, headers: table<string, string>, body?: string, base64?: string }
+---@overload fun(op: "exec", params: broker.op.exec): { code: integer, stdout: string, stderr: string }
 ---@overload fun(op: "call", params: broker.op.call): table<string, any>
----@overload fun(op: "ask", params: broker.op.ask): { action: "accept"|"decline"|"cancel", content?: table<string, any> }
+---@overload fun(op: "ask", params: broker.op.ask): { action: "accept"|"cancel"|"decline", content?: table<string, any>|nil }
+---@overload fun(op: "pick", params: broker.op.pick): { value: string|nil }
+---@overload fun(op: "input", params: broker.op.input): { value: string|nil }
+---@overload fun(op: "confirm", params: broker.op.confirm): { confirmed: boolean }
+---@overload fun(op: "show", params: broker.op.show): { shown: boolean }
+---@overload fun(op: "progress.begin", params: broker.op.progress.begin): { shown: boolean }
+---@overload fun(op: "progress.report", params: broker.op.progress.report): { shown: boolean, cancelled: boolean }
+---@overload fun(op: "progress.end", params: broker.op.progress.end): { shown: boolean }
+---@overload fun(op: "editor.active", params: broker.op.editor.active): { uri: string, languageId?: string, version?: integer|nil, selection?: { start: { line: integer, character: integer }, end: { line: integer, character: integer } }|nil }|nil
+---@overload fun(op: "editor.read", params: broker.op.editor.read): { uri: string, text: string, languageId?: string, version?: integer|nil }
+---@overload fun(op: "editor.edit", params: broker.op.editor.edit): { applied: boolean, reason?: string }
+---@overload fun(op: "editor.diagnostics", params: broker.op.editor.diagnostics): { shown: boolean }
+---@overload fun(op: "events.subscribe", params: broker.op.events.subscribe): { names: string[] }
 ---@param op string
 ---@param params table?
 ---@return any
