@@ -101,7 +101,7 @@ class _Watching(ProcessRuntime):
         super().__init__(logs, data=data)
         self._own, self._witness = data, witness
 
-    async def _child(self, spec: Spec, env: dict[str, str], log: PluginLog) -> Child:
+    async def _started(self, spec: Spec, env: dict[str, str], log: PluginLog, channel: int | None) -> Child:
         words = await self._argv(spec)
         if isinstance(words, str):
             raise NotEnforced(f"{spec.name} was not started: nothing can confine a program on Windows yet")

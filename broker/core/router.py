@@ -427,7 +427,8 @@ class Router:
         found = next((each for each in offered if each.shown == shown), None)
         if found is None:
             raise commands.missing(shown, offered)
-        if not self.generations.commands.handles(found.plugin, found.name):
+        module = (self.plugins[found.plugin].spec.entry or "").endswith(".wasm")  # its tools are all it can be asked
+        if module or not self.generations.commands.handles(found.plugin, found.name):
             tool = next((each for each in self.catalog.entries("tools") if (each.plugin, each.own) == found.own), None)
             if tool is not None:
                 arguments = commands.arguments_of_tool(call.params.get("arguments"))

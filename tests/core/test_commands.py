@@ -77,6 +77,12 @@ async def test_a_declared_command_without_a_handler_is_the_tool_of_its_name() ->
     assert (await office.run("todo.echo", "x"))["params"] == {"name": "echo", "arguments": ["x"]}
 
 
+async def test_a_command_that_a_wasm_module_registered_is_its_tool() -> None:
+    office = Office(plugin(commands=(), entry="/x/plugin.wasm"))
+    office.router.generations.register("todo", ECHO)
+    assert (await office.run("todo.echo", {"text": "x"}))["params"] == {"name": "echo", "arguments": {"text": "x"}}
+
+
 async def test_a_tool_that_was_withheld_is_no_command_either(tmp_path: Path) -> None:
     pinning = Pinning(tmp_path, Policy(pins="first"))
     office = Office(plugin(commands=(ECHO,)), pinning=pinning)
