@@ -27,9 +27,9 @@ setup:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "broker needs Python 3.11 or newer"'
 	$(PYTHON) -m venv .venv
 
-$(DEV_STAMP): pyproject.toml | .venv/bin/python
+$(DEV_STAMP): pyproject.toml sdk-python/pyproject.toml | .venv/bin/python
 	@echo 'setup: .venv'
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --editable ./sdk-python
 	@touch $@
 
 $(LEGACY_STAMP): tests/servers-legacy.txt | .venv/bin/python
@@ -67,6 +67,7 @@ run: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.authors
 
 MINUTES ?= 5
 soak: setup
@@ -79,4 +80,4 @@ fuzz: setup
 
 clean:
 	rm -rf .venv .editors tests/node_modules build dist .pytest_cache .ruff_cache .hypothesis
-	find broker tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find broker sdk-python tests -name __pycache__ -type d -prune -exec rm -rf {} +
