@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.e2e.harness import Home, opened
 from tests.e2e.test_command_line import Shell
 from tests.servers import ROOT
