@@ -5,7 +5,7 @@ BIN := .venv/bin
 LEGACY := .venv/servers-legacy
 PYRIGHT := tests/node_modules/.bin/pyright
 # How many processes share the tests, which wait more than they work; `make test JOBS=0` runs them in one.
-JOBS ?= 4
+JOBS ?= 5
 
 # A user's own pip settings choose the index, but must not move the packages out of the environment.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -49,10 +49,10 @@ lint: setup
 	$(PYRIGHT) --project pyproject.toml
 
 test: lint
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup -m "not long and not editors"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope -m "not long and not editors"
 
 test-all: lint
-	HYPOTHESIS_PROFILE=default $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup -m "not editors"
+	HYPOTHESIS_PROFILE=default $(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope -m "not editors"
 
 # Real editors: a Debian machine fetches them into .editors/, some 2 GB, the first time; nothing is installed.
 test-editors: setup

@@ -27,7 +27,7 @@ from msgspec import Struct
 from broker.runtimes.wasm_abi import Unfit
 from broker.runtimes.wasm_engine import raw
 
-MOST = 200_000  # parts of one value; about 0.2 s
+MOST = 100_000  # parts of one value; about 0.1 s, in which its guest cannot be ended
 DEPTH = 32  # of a type
 MOST_TYPES = 5000  # parts of the types of one component
 
@@ -154,13 +154,21 @@ class Reader:
     def value(self, shape: Shape, given: Any) -> Any:
         """Raises `ValueError` for one with too many parts."""
         self._left -= 1
-        if self._left < 0:
-            raise ValueError(f"a value of more than {MOST} parts was handed over")
+        self.bound(0)
         held = given.of
         kind = shape.kind
         if kind in RANGES or kind in ("bool", "f32", "f64"):
             return getattr(held, _MEMBER[kind])
         return _READ[kind](self, shape, held)
+
+    def bound(self, parts: int) -> None:
+        """Raises `ValueError` if so many more are too many."""
+        if self._left < parts:
+            raise ValueError(f"a value of more than {MOST} parts was handed over")
+
+    def listed(self, shape: Shape, items: Any) -> list[Any]:
+        self.bound(items.size)
+        return [self.value(shape, items.data[place]) for place in range(items.size)]
 
     def many(self, data: Any, shapes: Sequence[Shape | None]) -> list[Any]:
         return [self.value(cast(Shape, shape), data[place]) for place, shape in enumerate(shapes)]
@@ -211,9 +219,7 @@ _READ: dict[str, Callable[[Reader, Shape, Any], Any]] = {
     "char": lambda reader, shape, held: chr(held.character),
     "string": lambda reader, shape, held: _text(held.string),
     "bytes": lambda reader, shape, held: _bytes_of(held.list),
-    "list": lambda reader, shape, held: [
-        reader.value(shape.only, held.list.data[place]) for place in range(held.list.size)
-    ],
+    "list": lambda reader, shape, held: reader.listed(shape.only, held.list),
     "record": _record_read,
     "tuple": lambda reader, shape, held: reader.many(held.tuple.data, shape.parts),
     "variant": lambda reader, shape, held: reader.case(shape, _text(held.variant.discriminant), held.variant.val),

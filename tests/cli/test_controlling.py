@@ -124,7 +124,7 @@ def test_a_broker_without_the_plugin_is_no_failure_beside_one_with_it(street: St
 def test_a_broker_that_answers_nonsense_or_nothing_is_told(
     street: Street, nonsense: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(brokers.acted, "__defaults__", (0.3,))
+    monkeypatch.setattr(brokers.acted, "__defaults__", (0.3, None))
     street.broker("Claude", nonsense)
     assert act("restart", "git", GIT) == 1
 
@@ -132,7 +132,7 @@ def test_a_broker_that_answers_nonsense_or_nothing_is_told(
 def test_one_that_never_answers_does_not_keep_the_others_from_it(
     street: Street, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(brokers.acted, "__defaults__", (0.3,))
+    monkeypatch.setattr(brokers.acted, "__defaults__", (0.3, None))
     street.broker("Claude", None)
     street.broker("Cursor", result(READY))
     assert act("restart", "git", GIT) == 1

@@ -27,7 +27,7 @@ ENVELOPE = ("resultType", "ttlMs", "cacheScope")
 CLOCK = re.compile(r"\d\d:\d\d:\d\d(\.\d+)?")
 OFFLINE = [server for server in REAL if server.tool]
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.slow, pytest.mark.xdist_group("real servers")]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

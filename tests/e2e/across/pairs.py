@@ -111,8 +111,8 @@ FEW = [Pair(CLIENTS[place % len(CLIENTS)], server) for place, server in enumerat
 
 
 def marks(pair: Pair) -> list[pytest.MarkDecorator]:
-    """What a test of this pair is marked with; all of one pair run in one process, as they share a conversation."""
-    return [pytest.mark.xdist_group(pair.slug), *([] if pair in FEW else [pytest.mark.long])]
+    """What a test of this pair is marked with."""
+    return [] if pair in FEW else [pytest.mark.long]
 
 
 @dataclass(frozen=True)
