@@ -10,7 +10,7 @@ The house, from the ground up; a room imports only from the rooms above it in th
                     to what it was granted, by the kernel; egress/ is its way to the network
     core/           manifest and config, catalog of names, a plugin's life, the router every call passes
     clients/        the files of other AI clients: their servers taken over, broker registered in them
-    runtimes/       what executes a plugin: a subprocess MCP server
+    runtimes/       what executes a plugin: a subprocess, a Lua script, a WASM module; the host they may call
     faces/          what the broker shows to whoever spawned it, MCP or LSP (the files lsp*) on stdio, and to its user,
                     a control socket
     app             the only file that knows every room
@@ -18,7 +18,8 @@ The house, from the ground up; a room imports only from the rooms above it in th
 
 A call goes down once, faces -> router -> plugin -> runtime, and comes back as a plain `return`.
 Read in this order: model, core/ports, core/router, core/generations, core/lane, runtimes/process, faces/mcp; then how a
-plugin is held: permissions/gate, runtimes/confined, confine/start, confine/jail.
+plugin is held: permissions/gate, runtimes/confined, confine/start, confine/jail; then what it may ask of its host:
+core/hosttable, core/hostapi, core/hostfront.
 """
 
 __version__ = "0.1.0"

@@ -21,11 +21,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a test marked `matrix` each value of each parameter is tried in the default run, not each combination."""
     matrices: dict[str, list[pytest.Function]] = {}
     for item in items:
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and item.get_closest_marker("matrix"):
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and _thinned(item):
             matrices.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for matrix in matrices.values():
         for item in _beyond(matrix):
             item.add_marker("long")
+
+
+def _thinned(item: pytest.Function) -> bool:
+    return item.get_closest_marker("matrix") is not None and item.get_closest_marker("long") is None
 
 
 def _beyond(matrix: list[pytest.Function]) -> list[pytest.Function]:

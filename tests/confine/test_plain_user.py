@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 USER = 65534
-LAYERS = ("test_jail.py", "test_landlock.py", "test_root.py", "test_seccomp.py", "hostile/test_escapes.py")
+LAYERS = ("test_landlock.py", "test_seccomp.py", "hostile/test_escapes.py")
 AROUND = (
+    *("test_jail.py", "test_root.py"),
     *("test_backends.py", "test_bwrap.py", "test_cgroup.py", "test_roots.py", "test_start.py", "test_watchdog.py"),
     "test_witness.py",
 )

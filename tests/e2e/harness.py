@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests import oracle, parsing
 from tests.servers import VENV, scripted
@@ -40,6 +41,10 @@ KINDS: dict[str, Json] = {
     "locked": scripted("--era", "dual-locked"),
     "old": scripted("--only-2024"),
 }
+
+
+# As a parameter: those that differ from the others in their opening alone are left to the long run.
+EACH_KIND = [pytest.param(kind, marks=[pytest.mark.long] if kind in ("locked", "old") else []) for kind in KINDS]
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,13 @@ BOTH = ("legacy", "modern")
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("eras", "concurrency", "count"),
-    [(BOTH, 1, 5_000), (BOTH, 8, 500), (("legacy", "legacy"), 1, 500), (("modern", "modern"), 1, 500)],
+    [
+        pytest.param(BOTH, 1, 5_000, marks=pytest.mark.long),
+        (BOTH, 1, 500),
+        (BOTH, 8, 500),
+        (("legacy", "legacy"), 1, 500),
+        (("modern", "modern"), 1, 500),
+    ],
 )
 async def test_two_clients_never_see_each_others(
     tmp_path: Path, eras: tuple[str, str], concurrency: int, count: int

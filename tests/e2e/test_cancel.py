@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import ERAS, KINDS, Home, Line, opened, same_id
+from tests.e2e.harness import EACH_KIND, ERAS, KINDS, Home, Line, opened, same_id
 
 pytestmark = pytest.mark.matrix
 
@@ -25,7 +25,7 @@ async def begun(line: Line, id: int | str, token: int | str = "begun") -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH_KIND)
 async def test_a_cancelled_call_stops_at_the_server(tmp_path: Path, kind: str, era: str) -> None:
     async with opened(Home.of(tmp_path, {"one": KINDS[kind]}), era) as line:
         for number, id in enumerate(("call", 0)):

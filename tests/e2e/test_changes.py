@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import ERAS, KINDS, META, Home, Line, opened, same_id
+from tests.e2e.harness import EACH_KIND, ERAS, KINDS, META, Home, Line, opened, same_id
 from tests.servers import scripted
 
 pytestmark = pytest.mark.matrix
@@ -20,7 +20,7 @@ LIST_FLAGS = {
     "prompts": "promptsListChanged",
     "resources": "resourcesListChanged",
 }
-every_pair = [pytest.mark.parametrize("kind", KINDS), pytest.mark.parametrize("era", ERAS)]
+every_pair = [pytest.mark.parametrize("kind", EACH_KIND), pytest.mark.parametrize("era", ERAS)]
 
 
 def home(folder: Path, kind: str) -> Home:
@@ -126,7 +126,7 @@ async def test_a_resource_of_a_server_never_met_can_be_subscribed_to(tmp_path: P
         assert (await line.notice(UPDATED))["uri"] == "demo://a"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH_KIND)
 async def test_a_modern_request_that_asks_for_no_log_gets_none(tmp_path: Path, kind: str) -> None:
     async with opened(home(tmp_path, kind), "modern") as line:
         await line.text("one__log", {"level": "emergency"})

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.harness import ERAS, EXIT_BOUND, KINDS, Home, Json, Line, opened, servers_below, survivors
+from tests.e2e.harness import EACH_KIND, ERAS, EXIT_BOUND, KINDS, Home, Json, Line, opened, servers_below, survivors
 from tests.servers import scripted
 
 pytestmark = pytest.mark.matrix
@@ -83,7 +83,7 @@ class TestEnds:
     """Servers that end before their time."""
 
     @pytest.mark.parametrize("era", ERAS)
-    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("kind", EACH_KIND)
     async def test_a_dead_server_is_explained_and_started_again_at_the_next_call(
         self, tmp_path: Path, kind: str, era: str
     ) -> None:

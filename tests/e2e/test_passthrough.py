@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import ERAS, KINDS, META, Home, Json, Line, opened, servers_below, spoken
+from tests.e2e.harness import EACH_KIND, ERAS, KINDS, META, Home, Json, Line, opened, servers_below, spoken
 from tests.fixtures.scripted_tools import lists
 from tests.servers import scripted
 
@@ -20,7 +20,7 @@ LISTS = {
     "resources/list": "resources",
     "resources/templates/list": "resourceTemplates",
 }
-pairs = [pytest.mark.parametrize("kind", KINDS), pytest.mark.parametrize("era", ERAS)]
+pairs = [pytest.mark.parametrize("kind", EACH_KIND), pytest.mark.parametrize("era", ERAS)]
 
 
 def home(folder: Path, kind: str) -> Home:

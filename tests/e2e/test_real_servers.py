@@ -131,7 +131,7 @@ def timeless(result: Json) -> Any:
     return json.loads(CLOCK.sub("00:00:00", json.dumps(kept)))
 
 
-@pytest.mark.parametrize("mode", ["legacy", MODERN])
+@pytest.mark.parametrize("mode", ["legacy", pytest.param(MODERN, marks=pytest.mark.long)])
 async def test_the_python_client_uses_all_of_them(home: Home, met: Json, mode: str) -> None:
     server = StdioServerParameters(command=home.command, args=home.args, env=home.env)
     async with Client(server, mode=mode, read_timeout_seconds=60) as client:
@@ -141,7 +141,7 @@ async def test_the_python_client_uses_all_of_them(home: Home, met: Json, mode: s
             assert not result.is_error and result.content, each.name
 
 
-@pytest.mark.parametrize("mode", ["legacy", MODERN])
+@pytest.mark.parametrize("mode", [pytest.param("legacy", marks=pytest.mark.long), MODERN])
 async def test_the_typescript_client_uses_all_of_them(home: Home, met: Json, mode: str) -> None:
     calls = [(f"{each.name}__{each.tool}", each.arguments) for each in OFFLINE]
     process = await asyncio.create_subprocess_exec(

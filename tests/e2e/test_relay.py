@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import ERAS, KINDS, META, Home, Json, opened, same_id
+from tests.e2e.harness import EACH_KIND, ERAS, KINDS, META, Home, Json, opened, same_id
 from tests.fixtures.scripted_tools import lists
 
-pytestmark = [pytest.mark.matrix, pytest.mark.parametrize("kind", KINDS), pytest.mark.parametrize("era", ERAS)]
+pytestmark = [pytest.mark.matrix, pytest.mark.parametrize("kind", EACH_KIND), pytest.mark.parametrize("era", ERAS)]
 
 SHOWN = lists(read_only=False)
 ENVELOPE = ("resultType", "ttlMs", "cacheScope")

@@ -1,6 +1,6 @@
 """Whoever is killed, and whenever: no process of a plugin is left.
 
-`BROKER_TEST_KILLS` is how often the broker is killed; 40 if it is not set.
+`BROKER_TEST_KILLS` is how often the broker is killed; 20 if it is not set.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.e2e.harness import Home, Line, spoken
 from tests.hostile.evil import evil, until
 from tests.marked import MARK, all_gone, killed, marked
 
-KILLS = int(os.environ.get("BROKER_TEST_KILLS", "40"))
+KILLS = int(os.environ.get("BROKER_TEST_KILLS", "20"))
 AT_ONCE = 4
 LEFT = 2.0  # seconds after a kill within which the last process must be gone
 

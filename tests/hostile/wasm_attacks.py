@@ -25,10 +25,10 @@ class Attack(NamedTuple):
     ends: str
 
 
-def some(attacks: Sequence[Attack]) -> list[ParameterSet]:
-    """Them as parameters: the first of each end and every fourth in the default run, the others where there is time."""
+def some(attacks: Sequence[Attack], *, ends: bool = True) -> list[ParameterSet]:
+    """Them as parameters: every fourth, with `ends` the first of each end too, in the default run; the others are long."""
     firsts = {attack.ends: attack for attack in reversed(attacks)}
-    default = [attack is firsts[attack.ends] or place % 4 == 0 for place, attack in enumerate(attacks)]
+    default = [(ends and attack is firsts[attack.ends]) or place % 4 == 0 for place, attack in enumerate(attacks)]
     return [
         pytest.param(attack, marks=[] if chosen else [pytest.mark.long], id=attack.name)
         for attack, chosen in zip(attacks, default, strict=True)
