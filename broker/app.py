@@ -373,7 +373,7 @@ class _EditorHouse:
         from broker.core.reloading import Reloading
 
         read = partial(settings, self._options)
-        reloading = Reloading(self._found, _files(self._options), read, core.generations.apply, lambda new: None)
+        reloading = Reloading(self._found, _files(self._options), read, _applying(core), lambda new: None)
         self._reload = lambda: reloading.changed(False, set())
         if self._due.is_set():
             self._reload()
@@ -406,7 +406,18 @@ async def _follow_files(core: Router, found: Settings, options: Options, session
     def expose(new: Settings) -> None:
         session.expose(_search(core, new))
 
-    await Reloading(found, _files(options), lambda: settings(options), core.generations.apply, expose).run()
+    await Reloading(found, _files(options), lambda: settings(options), _applying(core), expose).run()
+
+
+def _applying(core: Router) -> Callable[[Sequence[Spec], set[str]], Coroutine[Any, Any, None]]:
+    """What takes up plugins that were read a moment ago; those that were disabled since then stay away."""
+
+    async def apply(specs: Sequence[Spec], touched: set[str]) -> None:
+        now = Settings(plugins=[*specs])
+        _switch_off(now)
+        await core.generations.apply(now.plugins, touched)
+
+    return apply
 
 
 async def _with_router(
