@@ -60,7 +60,7 @@ test-editors: setup
 	sh tests/editors/setup/claude.sh
 	sh tests/editors/setup/emacs.sh
 	sh tests/editors/setup/vscode.sh
-	$(BIN)/python -m pytest -q -n 0 -m editors
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope -m editors
 
 run: setup
 	$(BIN)/python -m tests.demo
