@@ -81,6 +81,13 @@ class Folders(Struct, frozen=True):
 
 def settings(options: Options) -> Settings:
     """The configuration the options name. Its problems are in it; raises `ConfigError` for a bad option."""
+    found = _configured(options)
+    found.plugins = _but_disabled(found.plugins)
+    return found
+
+
+def _configured(options: Options) -> Settings:
+    """As `settings`, with what `broker disable` took away: a running broker looks at that when it takes up the rest."""
     found = load(
         config_file=options.config_file,
         mcp_configs=options.mcp_configs,
@@ -96,24 +103,27 @@ def settings(options: Options) -> Settings:
     found.plugins = [
         spec if spec.concurrency is not None else replace(spec, concurrency=at_once) for spec in found.plugins
     ]
-    _switch_off(found)
     _check_passthrough(options, found)
+    found.problems += _disabled()[1]
     if any(spec.permissions for spec in found.plugins):
         found.plugins, refused = gate(options).judge(found.plugins)
         found.problems += refused
     return found
 
 
-def _switch_off(found: Settings) -> None:
-    """What a person disabled by `broker disable`."""
+def _but_disabled(specs: Sequence[Spec]) -> list[Spec]:
+    """The plugins, those that a person disabled by `broker disable` not enabled."""
+    names, _ = _disabled()
+    return [replace(spec, enabled=spec.enabled and spec.name not in names) for spec in specs]
+
+
+def _disabled() -> tuple[frozenset[str], list[Problem]]:
     state = Folders.of(os.environ).state
     if not os.path.lexists(state / "disabled.json"):  # before the import, which every start would pay
-        return
+        return frozenset(), []
     from broker.core.disabled import switched_off
 
-    names, problems = switched_off(state)
-    found.problems += problems
-    found.plugins = [replace(spec, enabled=spec.enabled and spec.name not in names) for spec in found.plugins]
+    return switched_off(state)
 
 
 def gate(options: Options) -> Gate:
@@ -309,7 +319,10 @@ async def _serve_lsp(options: Options) -> int:
     await ended.wait()
     session.close()
     await house.close()
-    return 0 if session.said_goodbye else 1
+    if session.said_goodbye:
+        return 0
+    log.warning("the editor left without `shutdown` and `exit`; `broker lsp` is for editors to start, see the README")
+    return 1
 
 
 class _EditorHouse:
@@ -372,7 +385,7 @@ class _EditorHouse:
             await asyncio.wait_for(self._due.wait(), FOLLOW_AFTER)
         from broker.core.reloading import Reloading
 
-        read = partial(settings, self._options)
+        read = partial(_configured, self._options)
         reloading = Reloading(self._found, _files(self._options), read, _applying(core), lambda new: None)
         self._reload = lambda: reloading.changed(False, set())
         if self._due.is_set():
@@ -406,16 +419,14 @@ async def _follow_files(core: Router, found: Settings, options: Options, session
     def expose(new: Settings) -> None:
         session.expose(_search(core, new))
 
-    await Reloading(found, _files(options), lambda: settings(options), _applying(core), expose).run()
+    await Reloading(found, _files(options), partial(_configured, options), _applying(core), expose).run()
 
 
 def _applying(core: Router) -> Callable[[Sequence[Spec], set[str]], Coroutine[Any, Any, None]]:
-    """What takes up plugins that were read a moment ago; those that were disabled since then stay away."""
+    """What takes up plugins that were read a moment ago; those that are disabled now stay away."""
 
     async def apply(specs: Sequence[Spec], touched: set[str]) -> None:
-        now = Settings(plugins=[*specs])
-        _switch_off(now)
-        await core.generations.apply(now.plugins, touched)
+        await core.generations.apply(_but_disabled(specs), touched)
 
     return apply
 

@@ -177,6 +177,12 @@ async def test_an_editor_that_only_closes_its_end_leaves_nothing_behind(home: Pa
         assert await editor.ended() == 1
 
 
+def test_who_types_the_command_is_told_that_it_is_for_editors(home: Path) -> None:
+    alone = [str(VENV / "broker"), "lsp", "--config", str(home / "none.toml")]
+    ran = subprocess.run(alone, stdin=subprocess.DEVNULL, env=environment(home), capture_output=True, timeout=BOUND)
+    assert ran.returncode == 1 and b"`broker lsp` is for editors to start" in ran.stderr and ran.stdout == b""
+
+
 async def test_an_editor_that_died_with_its_pipes_held_open_leaves_nothing_behind(home: Path) -> None:
     dying = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE)
     async with running(home, dying.pid) as editor:

@@ -40,9 +40,11 @@ async def abused(folder: Path, abuse: str, **more: Any) -> AsyncGenerator[World]
 
 @pytest.mark.parametrize("abuse", ["junk", "flood", "told"])
 async def test_a_flood_ends_the_channel_and_not_the_plugin(tmp_path: Path, abuse: str) -> None:
+    began = time.monotonic()
     async with abused(tmp_path, abuse) as world:
         await world.logged("evil", "the channel to its host is closed: it sent more than 1000 messages")
-        assert len(world.face.logs) <= 300 and len((tmp_path / "logs" / "evil.log").read_bytes()) < 100_000
+        allowed = 200 + 100 * (time.monotonic() - began)  # what `log` may say at once, and then each second
+        assert len(world.face.logs) <= allowed + 50 and len((tmp_path / "logs" / "evil.log").read_bytes()) < 100_000
 
 
 async def test_who_asks_too_often_and_waits_for_the_answers_is_only_slowed_down(tmp_path: Path) -> None:

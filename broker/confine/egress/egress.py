@@ -169,9 +169,9 @@ class Egress:
             else:
                 await end.part()
         finally:
-            end.transport.abort()
+            end.abort()
             if far is not None:
-                far.transport.abort()
+                far.abort()
 
     async def _connect(self, host: str, port: int, via: str) -> End:
         try:

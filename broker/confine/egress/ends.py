@@ -58,7 +58,7 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._other is not None and exc is not None:
-            self._other.transport.abort()
+            self._other.abort()
         elif self._other is not None:
             self._other.transport.close()
         self._over = True
@@ -108,7 +108,7 @@ class End(asyncio.Protocol):
             end._pass_end_on()
         if any(end.gone.done() for end in pair):  # it went before there was anybody to tell
             for end in pair:
-                end.transport.abort()
+                end.abort()
 
     async def part(self) -> None:
         """Say no more, and leave when it does or after `PARTING` seconds: to close at once would lose what we said."""
@@ -116,14 +116,19 @@ class End(asyncio.Protocol):
         self.transport.resume_reading()
         self._say_no_more()
         await asyncio.wait([self.gone], timeout=0 if self._over else PARTING)
-        self.transport.abort()
+        self.abort()
+
+    def abort(self) -> None:
+        """End it at once. Safe when it has ended: a transport that closed after its last write would raise then."""
+        if not self.gone.done():
+            self.transport.abort()
 
     def reset(self) -> None:
         """End it as if nobody had listened."""
         handle = cast("socket.socket | None", self.transport.get_extra_info("socket"))
         if handle is not None and handle.fileno() >= 0:
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.transport.abort()
+        self.abort()
 
     def progress(self) -> tuple[int, int]:
         """Changes whenever a byte moves."""
@@ -147,7 +152,7 @@ class End(asyncio.Protocol):
         try:
             self.transport.write_eof()
         except OSError:  # it broke, and the loop does not know yet
-            self.transport.abort()
+            self.abort()
 
     def _cut(self, count: int) -> bytes:
         taken = bytes(self._kept[:count])
@@ -175,6 +180,6 @@ async def relay(near: End, far: End, idle: float) -> None:
     while not (await asyncio.wait([both], timeout=idle))[0]:
         now = (near.progress(), far.progress())
         if now == last:
-            near.transport.abort()
-            far.transport.abort()
+            near.abort()
+            far.abort()
         last = now

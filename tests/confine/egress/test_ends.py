@@ -154,3 +154,16 @@ async def test_what_ends_in_the_middle_of_a_head_is_known() -> None:
     end.transport.abort()
     left.close()
     await asyncio.wait_for(end.gone, BOUND)
+
+
+async def test_an_end_whose_last_write_went_out_after_it_was_closed_may_be_aborted() -> None:
+    loop = asyncio.get_running_loop()
+    left, inner = socket.socketpair()
+    with left:
+        left.settimeout(BOUND)
+        _, end = await loop.connect_accepted_socket(End, inner)
+        end.say(TEN_MB)
+        end.transport.close()
+        assert await loop.run_in_executor(None, read_all, left) == TEN_MB
+        await asyncio.wait_for(end.gone, BOUND)
+        end.abort()
