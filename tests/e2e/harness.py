@@ -350,3 +350,22 @@ def runs(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+async def driven(home: Home, script: Path, *arguments: str, **environ: str) -> Json:
+    """What a client in Node reports of the broker of this home, which it starts by its last arguments."""
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        *(str(script), *arguments, home.command, *home.args),
+        env={**home.env, **environ},
+        cwd=home.folder,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), 100)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0
+    return json.loads(said)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e import guides
-from tests.e2e.harness import KINDS, LATEST_LEGACY, MODERN, Home, Json
+from tests.e2e.harness import KINDS, LATEST_LEGACY, MODERN, Home, Json, driven
 from tests.fixtures.scripted_tools import lists
 
 # Both SDKs deprecate what the legacy era has and the modern one has not; the legacy era is what is tested.
@@ -34,31 +32,9 @@ WALKS = [
 
 async def report_of(client: str, mode: str, home: Home) -> Json:
     if client.endswith(".mjs"):
-        return await driven(client, mode, home)
+        return await driven(home, DRIVERS / client, mode, SERVERS=",".join(SERVERS))
     async with (guides.sdk if client == "sdk" else guides.fast)(home, mode) as guide:
         return await guides.walk(guide, SERVERS)
-
-
-async def driven(script: str, mode: str, home: Home) -> Json:
-    """What a Node driver reports."""
-    process = await asyncio.create_subprocess_exec(
-        "node",
-        str(DRIVERS / script),
-        mode,
-        home.command,
-        *home.args,
-        env={**home.env, "SERVERS": ",".join(SERVERS)},
-        cwd=home.folder,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        said, _ = await asyncio.wait_for(process.communicate(), 50)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0
-    return json.loads(said)
 
 
 @pytest.mark.parametrize(("client", "mode"), WALKS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
-from tests.e2e.harness import ERAS, MODERN, Home, Json, Line, opened, spoken
+from tests.e2e.harness import ERAS, MODERN, Home, Json, Line, driven, opened, spoken
 from tests.servers import BY_NAME, REAL, Server, mcp_servers_json
 
 DRIVER = Path(__file__).parent / "node" / "real.mjs"
@@ -144,18 +143,7 @@ async def test_the_python_client_uses_all_of_them(home: Home, met: Json, mode: s
 @pytest.mark.parametrize("mode", [pytest.param("legacy", marks=pytest.mark.long), MODERN])
 async def test_the_typescript_client_uses_all_of_them(home: Home, met: Json, mode: str) -> None:
     calls = [(f"{each.name}__{each.tool}", each.arguments) for each in OFFLINE]
-    process = await asyncio.create_subprocess_exec(
-        "node",
-        str(DRIVER),
-        mode,
-        home.command,
-        *home.args,
-        env={**home.env, "CALLS": json.dumps(calls)},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    said, _ = await asyncio.wait_for(process.communicate(), 120)
-    assert process.returncode == 0
-    report = json.loads(said)
+    report = await driven(home, DRIVER, mode, CALLS=json.dumps(calls))
     assert report["tools"] == names(met)
     assert len(report["resources"]) == len(met["resources"])
     assert {name for name, result in report["calls"].items() if result["text"] and not result["isError"]} == {

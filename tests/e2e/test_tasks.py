@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.harness import ERAS, META, Home, Json, Line, opened
+from tests.e2e.harness import ERAS, META, Home, Json, Line, driven, opened
 from tests.servers import BY_NAME, scripted
 
 pytestmark = pytest.mark.matrix
@@ -230,7 +229,7 @@ class TestRealPrograms:
 
     async def test_a_client_with_tasks_follows_one_that_asks(self, tmp_path: Path) -> None:
         query = {"topic": "brokers", "ambiguous": True}
-        report = await self.driven("stream", self.home(tmp_path), "every__simulate-research-query", query)
+        report = await self.report(tmp_path, "stream", "every__simulate-research-query", query)
         assert report["offered"]["tasks"] == {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
         assert report["seen"][0] == "taskCreated" and report["seen"][-1] == "result", report
         assert report["created"]["taskId"].startswith("every:")
@@ -238,28 +237,12 @@ class TestRealPrograms:
         assert report["created"]["taskId"] in [task["taskId"] for task in report["listed"]]
 
     async def test_a_client_that_asks_for_the_result_of_one_gets_it(self, tmp_path: Path) -> None:
-        report = await self.driven("plain", self.home(tmp_path), "one__must", {"text": "hi"})
+        report = await self.report(tmp_path, "plain", "one__must", {"text": "hi"})
         assert text(report["result"]) == "hi"
 
-    async def driven(self, mode: str, home: Home, tool: str, arguments: Json) -> Json:
-        process = await asyncio.create_subprocess_exec(
-            "node",
-            str(Path(__file__).parent / "node" / "tasks.mjs"),
-            mode,
-            home.command,
-            *home.args,
-            env={**home.env, "CALL": json.dumps({"name": tool, "arguments": arguments})},
-            cwd=home.folder,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        try:
-            said, _ = await asyncio.wait_for(process.communicate(), 50)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert process.returncode == 0
-        return json.loads(said)
+    async def report(self, folder: Path, mode: str, tool: str, arguments: Json) -> Json:
+        call = json.dumps({"name": tool, "arguments": arguments})
+        return await driven(self.home(folder), Path(__file__).parent / "node" / "tasks.mjs", mode, CALL=call)
 
 
 class TestExtension:

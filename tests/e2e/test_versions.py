@@ -5,7 +5,6 @@ Each conversation is judged as it ends (`tests/oracle.py`): what is asserted her
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import oracle, parsing
-from tests.e2e.harness import LATEST_LEGACY, MODERN, Home, Json, Line, opened
+from tests.e2e.harness import LATEST_LEGACY, MODERN, Home, Json, Line, driven, opened
 from tests.servers import NODE_MODULES, TESTS
 
 pytestmark = pytest.mark.matrix
@@ -89,19 +88,7 @@ async def test_a_client_of_any_version_understands_all_it_gets(tmp_path: Path, s
 
 async def said_to(sdk: Path, home: Home, *names: str) -> Json:
     """What a client with this SDK makes of the tools and of these calls."""
-    env = {**home.env, "CALLS": ",".join(names)}
-    out = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        "node", str(CALLS), str(sdk), home.command, *home.args, env=env, cwd=home.folder, stdout=out
-    )
-    try:
-        said, _ = await asyncio.wait_for(process.communicate(), 50)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0
-    return json.loads(said)
+    return await driven(home, CALLS, str(sdk), CALLS=",".join(names))
 
 
 @pytest.mark.parametrize("server", ["legacy", "modern"])
