@@ -78,7 +78,7 @@ def find(
     for name in run if run is not None else ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"):
         _may_start(name, trail, environ)
     roots, links = trail.outcome()
-    return Found(argv=tuple(words), roots=roots, links=links, runtime=runtime, notes=tuple(trail.notes))
+    return Found(argv=tuple(words), roots=roots, links=links, runtime=runtime, notes=tuple(dict.fromkeys(trail.notes)))
 
 
 def _check_own(own: str, trail: Trail) -> None:

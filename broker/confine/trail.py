@@ -61,7 +61,7 @@ class Trail:
         """Have a folder seen that the file `by` names, unless it holds more than anybody's code."""
         real = os.path.realpath(path)
         if self.is_shared(real) or ((self._own or self._is_its(by)) and not self._is_its(real)):
-            self.notes.append(f"{path} is not shown to it as a whole (from {by})")
+            self.notes.append(f"{path} is not shown to it as a whole (from {os.path.realpath(by)})")
         else:
             self.see(path)
 
