@@ -13,7 +13,7 @@ from broker.core.reloading import Reloading
 from broker.errors import ConfigError
 from broker.model import Settings, Spec
 
-BOUND = 10.0  # seconds
+BOUND = 20.0  # seconds
 ONE = '[servers.one]\ncommand = "one"\n'
 TWO = '[servers.two]\ncommand = "two"\n'
 

@@ -21,7 +21,7 @@ from broker.core.watched import Files, Watched, files_of, watched
 from broker.core.watching import Watching
 from broker.model import Problem, Settings, Spec
 
-BOUND = 10.0  # seconds; what is right is over in one
+BOUND = 20.0  # seconds; what is right is over in one
 NOTHING = Watched()
 
 

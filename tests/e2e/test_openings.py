@@ -15,7 +15,7 @@ from tests.servers import scripted
 pytestmark = pytest.mark.matrix
 
 LEGACY_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
-PROMPT = 3.0  # seconds; an answer that starts nobody needs a tenth of it
+PROMPT = 10.0  # seconds; an answer that starts nobody needs a thirtieth of it
 SLOW = {name: scripted("--slow-start", "30") for name in ("one", "two", "three")}
 
 

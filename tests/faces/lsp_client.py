@@ -16,7 +16,7 @@ from broker.wire.framing import Headers
 from tests.pretend import House
 
 Json = dict[str, Any]
-BOUND = 10.0  # seconds of every wait
+BOUND = 20.0  # seconds of every wait
 PROFILES = sorted((Path(__file__).parent / "editor_profiles").glob("*.json"))
 EVERYTHING: Json = {
     "window": {"workDoneProgress": True, "showDocument": {"support": True}},

@@ -22,7 +22,7 @@ from broker.errors import NotFound, PluginFailed
 from broker.faces import control as faces_control
 from broker.faces.control import ASKS, CONNECTIONS, IN_WORK, LONGEST, Control
 
-BOUND = 10.0
+BOUND = 20.0
 NOBODY = 65534
 KNOCKER = """
 import os, socket, sys

@@ -29,7 +29,7 @@ GRANTED = (
     "ui:ask", "ui:command", "ui:config", "ui:diagnostics", "ui:documents", "ui:edit", "ui:show", "ui:status",
     "ui:toast",
 )  # fmt: skip
-BOUND = 10.0  # seconds
+BOUND = 20.0  # seconds
 
 
 def desk_spec(**more: Any) -> Spec:
