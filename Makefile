@@ -1,4 +1,4 @@
-# make setup | test | test-all | test-editors | lint | run | bench | soak | fuzz | clean. Needs Python >= 3.11 with venv, Node >= 20 with npm, git.
+# make setup | test | test-all | test-editors | lint | run | docs | bench | soak | fuzz | clean. Needs Python >= 3.11 with venv, Node >= 20 with npm, git.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -11,13 +11,16 @@ JOBS ?= 5
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_USER := 0
 export PIP_REQUIRE_VIRTUALENV := 0
+# The tests start some hundred brokers: none has to compile what an earlier one did.
+unexport PYTHONDONTWRITEBYTECODE
 
 DEV_STAMP := .venv/.dev.stamp
 LEGACY_STAMP := .venv/.legacy.stamp
 NODE_STAMP := tests/node_modules/.stamp
-STAMPS := $(DEV_STAMP) $(LEGACY_STAMP) $(NODE_STAMP)
+SDK_JS := sdk-js/dist/index.js
+STAMPS := $(DEV_STAMP) $(LEGACY_STAMP) $(NODE_STAMP) $(SDK_JS)
 
-.PHONY: setup test test-all test-editors lint run bench soak fuzz clean
+.PHONY: setup test test-all test-editors lint run docs bench soak fuzz clean
 .DELETE_ON_ERROR:
 
 setup:
@@ -43,6 +46,12 @@ $(NODE_STAMP): tests/package.json tests/package-lock.json
 	cd tests && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# Every type of it is checked by the way.
+$(SDK_JS): $(NODE_STAMP) sdk-js/package.json sdk-js/tsconfig.json $(wildcard sdk-js/src/*.ts sdk-js/src/*/*.ts)
+	@echo 'setup: sdk-js'
+	cd sdk-js && PATH="$(CURDIR)/tests/node_modules/.bin:$$PATH" npm run --silent build
+	@touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -65,6 +74,10 @@ test-editors: setup
 run: setup
 	$(BIN)/python -m tests.demo
 
+# build/site: the pages of broker/docs, of the operations of the host, and of the errors.
+docs: setup
+	$(BIN)/python -m tests.docs.site
+
 bench: setup
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.authors
@@ -79,5 +92,5 @@ fuzz: setup
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 clean:
-	rm -rf .venv .editors tests/node_modules build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .editors tests/node_modules sdk-js/dist build dist .pytest_cache .ruff_cache .hypothesis
 	find broker sdk-python tests -name __pycache__ -type d -prune -exec rm -rf {} +

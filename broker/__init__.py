@@ -14,6 +14,7 @@ The house, from the ground up; a room imports only from the rooms above it in th
     faces/          what the broker shows to whoever spawned it, MCP or LSP (the files lsp*) on stdio, and to its user,
                     a control socket
     app             the only file that knows every room
+    authoring/      what the author of a plugin needs: templates, a session to try it in, checks, an archive to give
     cli/            the commands a person types
 
 A call goes down once, faces -> router -> plugin -> runtime, and comes back as a plain `return`.

@@ -12,14 +12,19 @@ import click
 from broker import __version__
 from broker.cli.approving import COMMANDS as APPROVING
 from broker.cli.consenting import COMMANDS as CONSENTING
+from broker.cli.creating import COMMANDS as CREATING
+from broker.cli.developing import COMMANDS as DEVELOPING
+from broker.cli.inspecting import COMMANDS as INSPECTING
 from broker.cli.locating import COMMANDS as LOCATING
 from broker.cli.moving import COMMANDS as MOVING
 from broker.cli.operating import COMMANDS as OPERATING
+from broker.cli.packing import COMMANDS as PACKING
 from broker.cli.person import COMMANDS
 from broker.cli.schemas import COMMANDS as SCHEMAS
 from broker.cli.screen import Plain, plain
 from broker.cli.secrets import COMMANDS as SECRETS
 from broker.cli.sources import sources
+from broker.cli.testing import COMMANDS as TESTING
 
 
 def main() -> None:
@@ -94,5 +99,20 @@ def lsp(stdio: bool, max_frame: int | None, **sources: Any) -> int:
     return run_lsp(Options(max_frame=max_frame, **sources))
 
 
-for _command in (*COMMANDS, *APPROVING, *CONSENTING, *OPERATING, *MOVING, *SECRETS, *LOCATING, *SCHEMAS):
+_ROOMS = (
+    COMMANDS,
+    APPROVING,
+    CONSENTING,
+    OPERATING,
+    MOVING,
+    SECRETS,
+    LOCATING,
+    SCHEMAS,
+    CREATING,
+    PACKING,
+    DEVELOPING,
+    TESTING,
+    INSPECTING,
+)
+for _command in (each for commands in _ROOMS for each in commands):
     cli.add_command(_command)

@@ -1,5 +1,7 @@
 """`broker import FILE.mcpb`: a bundle unpacked into broker's data folder, and put into its config.toml.
 
+One with a plugin.toml is a plugin of ours, and is added as such (see `adding`).
+
 Rule 1: nothing of a bundle is run here. It is unpacked first into a folder that nothing names, and shown; only what
         its user agreed to is written, and without that the folder is gone again.
 Rule 2: values that are sensitive come from a prompt that does not show them, never from the command line.
@@ -21,6 +23,7 @@ from typing import Any
 import click
 import msgspec
 
+from broker.cli import adding
 from broker.cli.arguments import array
 from broker.cli.importing import exchanged
 from broker.cli.screen import plain, say_problems
@@ -38,11 +41,12 @@ from broker.clients.bundle import (
     value,
 )
 from broker.clients.known import Entry
-from broker.clients.rewrite import Original, original
+from broker.clients.rewrite import Original
 from broker.clients.unpack import unpacked
+from broker.core.manifest import examine
 from broker.core.mcpservers import slug
 from broker.core.shape import Wrong, table
-from broker.core.source import MAX_TOML, Faulty
+from broker.core.source import Faulty
 from broker.errors import BrokerError, ConfigError
 from broker.model import Problem
 
@@ -54,8 +58,10 @@ def perform(file: Path, config: Path, given: Mapping[str, str], *, write: bool, 
     """Show what would be imported, and write it if that is wanted; the exit code."""
     folder: Path | None = None
     try:
-        old = _opened(config)
+        old = adding.opened(config)
         folder = unpacked(file.absolute(), bundles(os.environ))
+        if (folder / adding.PLUGIN).is_file():
+            return _add_plugin(file, folder, old, given, write=write, as_json=as_json)
         return _perform(file, folder, old, given, write=write, as_json=as_json)
     except Wrong as wrong:
         say_problems([Problem(str(file), wrong.what, wrong.fix)], stderr=True)
@@ -98,13 +104,14 @@ def _perform(file: Path, folder: Path, old: Original, given: Mapping[str, str], 
     return 0
 
 
-def _opened(config: Path) -> Original:
-    old = original(config, MAX_TOML)
-    try:
-        tomllib.loads((old.data or b"").decode())
-    except ValueError as error:
-        raise ConfigError(f"it is not TOML: {error}", hint="Run `broker check`, and correct it first.") from None
-    return old
+def _add_plugin(
+    file: Path, folder: Path, old: Original, given: Mapping[str, str], *, write: bool, as_json: bool
+) -> int:
+    if given:
+        raise Wrong("it is a plugin, whose options are set in config.toml.", fix="Leave --set out.")
+    manifest = examine(folder / adding.PLUGIN)
+    place = folder.with_name(f"{manifest.name}-{_digest(file)[:12]}")
+    return adding.add(adding.Found(folder, manifest, place), old, write=write, as_json=as_json)
 
 
 def _manifest(folder: Path) -> bytes:

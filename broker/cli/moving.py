@@ -1,4 +1,4 @@
-"""The commands that move servers between broker and other clients: their words and options."""
+"""The commands that move servers and plugins into broker, and broker into other clients: their words and options."""
 
 from __future__ import annotations
 
@@ -32,6 +32,25 @@ def import_(
     return perform(names, config_file, write=write, as_json=as_json, given=given)
 
 
+@click.command(short_help="Take up a plugin: its folder, or a packed file.")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Another config.toml.")
+@click.option("--write", is_flag=True, help="Write it without asking.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs; asks nothing.")
+def add(path: Path, config_file: Path | None, write: bool, as_json: bool) -> int:
+    """Put the plugin in the folder PATH, or in the file PATH that `broker pack` made, into broker's config.toml.
+
+    A folder is used where it is; a file is unpacked into broker's data folder. What the plugin asks for is shown, and
+    not granted: `broker grant` does that. Nothing is written without --write or a yes. A newer file of a plugin that
+    was added as a file takes its place. Other bundles (.mcpb, .dxt) are taken as `broker import` takes them.
+
+    Exit code: 0 fine, 1 it could not be used or written, 2 the command was wrong.
+    """
+    from broker.cli.adding import perform
+
+    return perform(path, config_file, write=write, as_json=as_json)
+
+
 @click.command(short_help="Register broker with other clients, or take it out again.")
 @click.argument("clients", nargs=-1, required=True, metavar="CLIENT...")
 @click.option("--undo", is_flag=True, help="Take the entry out again.")
@@ -52,4 +71,4 @@ def export(clients: tuple[str, ...], undo: bool, command: str | None, force: boo
     return perform(Wanted(clients=clients, command=words, undo=undo, force=force, dry=dry_run))
 
 
-COMMANDS = (import_, export)
+COMMANDS = (add, import_, export)

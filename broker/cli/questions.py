@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import click
@@ -18,19 +19,21 @@ from broker.errors import BadArguments
 
 Answer = dict[str, Any]
 DECLINE: Answer = {"action": "decline"}
+Line = Callable[[str], Awaitable[str]]  # a person's answer to a prompt; raises `EOFError`
 
 
-async def answer(asker: str, params: dict[str, Any]) -> Answer:
-    """The person's answer to an `elicitation/create`."""
-    if not sys.stdin.isatty():
+async def answer(asker: str, params: dict[str, Any], line: Line | None = None) -> Answer:
+    """The person's answer to an `elicitation/create`, read by `line`, else from a terminal."""
+    if line is None and not sys.stdin.isatty():
         say(f"{asker} asked a question, which was declined because nobody can be asked here.")
         return DECLINE
+    line = line or _line
     say(f"\n{asker} asks: {params.get('message', '')}")
     if params.get("mode") == "url":
         say(f"It wants you to open {params.get('url', '')}")
-        return {"action": "accept"} if await _agreed("Done?") else DECLINE
+        return {"action": "accept"} if await _agreed("Done?", line) else DECLINE
     try:
-        return await _form(table(params.get("requestedSchema")) or {})
+        return await _form(table(params.get("requestedSchema")) or {}, line)
     except EOFError:
         say("\ndeclined")
         return DECLINE
@@ -41,23 +44,23 @@ def say(text: str) -> None:
     click.echo(plain(text), err=True)
 
 
-async def _form(schema: Schema) -> Answer:
+async def _form(schema: Schema, line: Line) -> Answer:
     properties = table(schema.get("properties")) or {}
     if not properties:
-        return {"action": "accept", "content": {}} if await _agreed("Agree?") else DECLINE
+        return {"action": "accept", "content": {}} if await _agreed("Agree?", line) else DECLINE
     say("(Ctrl-D declines)")
     content: dict[str, Any] = {}
     for key, field in properties.items():
-        value = await _field(key, table(field) or {}, key in array(schema.get("required")))
+        value = await _field(key, table(field) or {}, key in array(schema.get("required")), line)
         if value is not None:
             content[key] = value
     return {"action": "accept", "content": content}
 
 
-async def _field(key: str, field: Schema, required: bool) -> Any:
+async def _field(key: str, field: Schema, required: bool, line: Line) -> Any:
     """The value of one field; None if it is left out. Asks again until the value is allowed."""
     while True:
-        text = await _line(_prompt(key, field, required))
+        text = await line(_prompt(key, field, required))
         if not text and ("default" in field or not required):
             return field.get("default")
         try:
@@ -83,10 +86,10 @@ def _prompt(key: str, field: Schema, required: bool) -> str:
     return f"{field.get('title') or key}{about}: "
 
 
-async def _agreed(question: str) -> bool:
+async def _agreed(question: str, line: Line) -> bool:
     """Anything but an exact yes is no."""
     try:
-        return (await _line(f"{question} [y/N] ")).lower() in ("y", "yes")
+        return (await line(f"{question} [y/N] ")).lower() in ("y", "yes")
     except EOFError:
         return False
 

@@ -29,7 +29,7 @@ async def show(core: Router, found: Settings, names: Sequence[str], *, as_json: 
     if as_json:
         click.echo(b"[" + b",".join(bytes(entry.raw) for entry in entries) + b"]")
     else:
-        _say_tools(entries, names)
+        say_tools(entries, names)
     _say_failures(core, wanted)
     say_problems([*found.problems, *core.catalog.problems()], stderr=True)
     return 0
@@ -51,7 +51,8 @@ def _means(name: str, entry: Entry) -> bool:
     return name == entry.plugin or fnmatchcase(entry.name, name)
 
 
-def _say_tools(entries: list[Entry], names: Sequence[str]) -> None:
+def say_tools(entries: list[Entry], names: Sequence[str]) -> None:
+    """Print these tools, a line each; one that is named exactly with all its arguments."""
     width = max((len(entry.name) for entry in entries), default=0)
     plugin = ""
     for entry in entries:

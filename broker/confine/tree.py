@@ -437,6 +437,17 @@ def output_of(argv: Sequence[str], *, timeout: float) -> bytes:
         raise OSError(str(error)) from None
 
 
+def in_front(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run a program for the person at our terminal, with our own stdin, stdout and stderr; its exit code.
+
+    Blocks; Ctrl-C is the program's to end by. Raises `OSError`.
+    """
+    with subprocess.Popen(argv, env=dict(env)) as process:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                return process.wait()
+
+
 def describe_exit(code: int) -> str:
     """`exit code 3` or `signal SIGKILL`, for a person."""
     if code >= 0:

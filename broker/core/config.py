@@ -118,6 +118,22 @@ def load(
     return reading.settings
 
 
+def of_folder(
+    folder: Path, *, tuned: Mapping[str, object], workspace: Path | None, environ: Mapping[str, str]
+) -> Settings:
+    """The settings of one plugin's folder alone, as if a config.toml named it, with the keys `tuned` beside `path`."""
+    reading, path = _Reading(Surroundings(environ, workspace)), folder / "plugin.toml"
+    try:
+        name = examine(path).name
+        spec, manifest = _plugin(name, {**tuned, "path": "."}, path, reading.around)
+        reading.add([Found(str(path), f"plugins.{name}", spec, manifest)])
+    except Faulty as faulty:
+        reading.settings.problems.append(faulty.problem)
+    except Wrong as wrong:
+        reading.settings.problems.append(Problem(str(path), wrong.what, wrong.fix))
+    return reading.settings
+
+
 def files(
     *,
     config_file: Path | None = None,
@@ -282,7 +298,7 @@ def _plugin(name: str, held: object, path: Path, around: Surroundings) -> tuple[
         max_result=None if entry.max_result is None else int(entry.max_result),
         version=manifest.version,
         description=manifest.description,
-        permissions=_asked(manifest),
+        permissions=asked(manifest),
         unconfined=entry.unconfined,
         unenforced=entry.unenforced,
         strict=entry.strict,
@@ -311,13 +327,13 @@ def _check_manifest(name: str, manifest: Manifest, folder: Path) -> None:
         raise Wrong(what, fix=f"Call the table [plugins.{manifest.name}].")
 
 
-def _asked(manifest: Manifest) -> dict[str, tuple[str, ...] | bool]:
+def asked(manifest: Manifest) -> dict[str, tuple[str, ...] | bool]:
     """What it asks for: its table, to be asked about what others do, and to show its commands."""
-    asked = manifest.permissions.asked()
+    kinds = manifest.permissions.asked()
     hooks = tuple(dict.fromkeys(hook.on for hook in manifest.hooks))
     if manifest.commands:
-        asked["ui"] = tuple(dict.fromkeys((*manifest.permissions.ui, "command")))
-    return {**asked, **({"hooks": hooks} if hooks else {})}
+        kinds["ui"] = tuple(dict.fromkeys((*manifest.permissions.ui, "command")))
+    return {**kinds, **({"hooks": hooks} if hooks else {})}
 
 
 def _options(manifest: Manifest, given: Mapping[str, object]) -> dict[str, object]:

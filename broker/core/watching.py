@@ -44,8 +44,8 @@ class Watching:
     `config`: a configuration file changed; `plugins`: the names of those whose own files changed.
     """
 
-    def __init__(self, on_change: OnChange, *, slow: float = SLOW) -> None:
-        self._on_change, self._slow = on_change, slow
+    def __init__(self, on_change: OnChange, *, slow: float = SLOW, still: float = STILL) -> None:
+        self._on_change, self._slow, self._still = on_change, slow, still
         self._loop = asyncio.get_running_loop()
         self._wanted = Watched()
         self._again = threading.Event()  # the thread shall come back and see what is wanted
@@ -125,7 +125,7 @@ class Watching:
     def _batches(self, folders: Collection[str]) -> Iterator[Batch]:
         """Events in batches, and an empty batch every moment without."""
         logging.getLogger("watchfiles").setLevel(logging.WARNING)
-        still = int(STILL * 1000)
+        still = int(self._still * 1000)
         try:
             from watchfiles import watch  # 10 ms and a megabyte that the start does not pay
 
@@ -143,7 +143,7 @@ class Watching:
                 ignore_permission_denied=True,
             )
         except FileNotFoundError:
-            sleep(STILL)  # a folder went away while it was taken up: then those that are there now
+            sleep(self._still)  # a folder went away while it was taken up: then those that are there now
         except (OSError, RuntimeError, ImportError) as error:  # what the system refuses comes as each of them
             self._say_slow(error)
             while not self._again.wait(self._slow):
@@ -174,10 +174,10 @@ class Watching:
     def _settled(self, now: Look, fresh: Collection[str]) -> Look:
         began = changed = monotonic()
         while monotonic() - began < RESTLESS and not self._stopping:
-            sleep(STILL)
+            sleep(self._still)
             if (later := self._current(fresh)) != now:
                 now, changed = later, monotonic()
-            elif monotonic() - changed >= (GONE if self._vanishing(now) else STILL):
+            elif monotonic() - changed >= (GONE if self._vanishing(now) else self._still):
                 break
         return now
 

@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
@@ -31,6 +31,10 @@ from broker.runtimes.declared import Secrets, declared
 from broker.runtimes.plugin_log import PluginLog
 from broker.runtimes.upstream import Upstream
 from broker.wire import eras
+
+if TYPE_CHECKING:
+    from broker.confine.egress.denied import Denied
+    from broker.confine.witness import Witness
 
 _UNSUPPORTED = -32022  # UnsupportedProtocolVersion of MCP 2026-07-28
 PROBE = 3.0  # seconds until `initialize` follows an unanswered probe (Claude Code's number)
@@ -70,6 +74,9 @@ class ProcessRuntime:
         self.kept: Callable[[], Sequence[str]] = lambda: ()
         # What a plugin asks of its host; None: plugins get no channel to one.
         self.operate: Operate | None = None
+        # Who sees what a confined instance tries beside what it may; asked for once for each, None: nobody.
+        self.witness: Callable[[Spec], Witness | None] = lambda spec: None
+        self.tempting = False  # whether instances hear of operations they were not granted, and may ask in vain
         self._alive: set[Upstream] = set()
         self._dies: set[str] = set()  # plugins that exited at the probe and without it: not worth two starts each time
 
@@ -118,9 +125,9 @@ class ProcessRuntime:
         log = PluginLog(path, redaction)
         if self.operate is None or spec.permissions is None or sys.platform == "win32":
             return self._begun(spec, await self._child(spec, env, log), host, log, redaction)
-        from broker.core.hosttable import granted  # with all that plugins may ask for
+        from broker.core.hosttable import OPERATIONS, granted  # with all that plugins may ask for
 
-        operations = granted(map(parse, spec.granted))
+        operations = list(OPERATIONS) if self.tempting else granted(map(parse, spec.granted))
         with Ends() as ends:
             child = await self._child(spec, {**env, VARIABLE: str(NUMBER)}, log, ends.theirs)
             upstream = self._begun(spec, child, host, log, redaction)
@@ -148,12 +155,14 @@ class ProcessRuntime:
 
         await asyncio.to_thread(self.still, spec)
         own = self._data / spec.name if self._data is not None else None
-        kept = self.kept()
+        kept, witness = self.kept(), self.witness(spec)
 
-        def told(denied: object) -> None:
+        def told(denied: Denied) -> None:
             log.write(f"broker: {denied}\n".encode())
+            if witness is not None:
+                witness.refused(denied)
 
-        child = await start(spec, words, env, own, told, kept=kept, channel=channel)
+        child = await start(spec, words, env, own, told, witness, kept, channel)
         for warning in child.warnings:
             log.write(f"broker: {warning}\n".encode())
         return child

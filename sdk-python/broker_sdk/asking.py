@@ -82,12 +82,12 @@ class Asking:
             return (await host.request("input", message=message, default=default or ""))["value"]
         if isinstance(kind, Mapping):
             values = {str(title): str(value) for value, title in kind.items()}
-            return values.get((await host.request("pick", message=message, items=[*values]))["value"])
+            return values.get((await host.request("pick", message=message, items=[*values]))["value"] or "")
         if isinstance(kind, Sequence):
             return (await host.request("pick", message=message, items=[*map(str, kind)]))["value"]
         form = form_of(kind, titled=True, default=default)
         return _read(form, await host.request("ask", message=message, schema=form.schema))
 
 
-def _read(form: Form, answer: Json) -> Any:
+def _read(form: Form, answer: Mapping[str, Any]) -> Any:
     return form.read(answer.get("content") or {}) if answer.get("action") == "accept" else None

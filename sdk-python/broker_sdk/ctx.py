@@ -27,6 +27,7 @@ from broker_sdk.progress import Progress
 
 if TYPE_CHECKING:
     from broker_sdk.calls import Call
+    from broker_sdk.operations import Diagnostic, Document, Request, TextEdit
     from broker_sdk.server import Server
     from broker_sdk.wire import Id
 
@@ -270,7 +271,7 @@ class Editor:
     def __init__(self, ctx: Ctx) -> None:
         self._ctx = ctx
 
-    async def active(self) -> Json | None:
+    async def active(self) -> Document | None:
         """The document that the person works on: `{"uri", "languageId"?, "version"?, "selection"?}`."""
         return await self._ctx.host.request("editor.active")
 
@@ -279,12 +280,12 @@ class Editor:
         found = await self._ctx.host.request("editor.read", uri=uri)
         return str(found["text"])
 
-    async def edit(self, changes: Mapping[str, Sequence[Json]], label: str = "") -> bool:
+    async def edit(self, changes: Mapping[str, Sequence[TextEdit]], label: str = "") -> bool:
         """Change documents: uri -> `[{"range": {"start", "end"}, "newText"}]`; whether it was done."""
         found = await self._ctx.host.request("editor.edit", changes=changes, label=label)
         return bool(found["applied"])
 
-    async def diagnostics(self, uri: str, diagnostics: Sequence[Json]) -> None:
+    async def diagnostics(self, uri: str, diagnostics: Sequence[Diagnostic]) -> None:
         """Mark places in a document, in the place of what was marked: `[{"range", "message", "severity"?}]`."""
         await self._ctx.host.request("editor.diagnostics", uri=uri, diagnostics=diagnostics)
 
@@ -305,8 +306,12 @@ class HostOf:
         """The operations that were granted."""
         return self._ctx.server.host.operations
 
-    async def request(self, operation: str, /, **params: Any) -> Any:
+    @property
+    def request(self) -> Request:
         """Its result. Raises `HostUnavailable`, `HostError`."""
+        return self._request
+
+    async def _request(self, operation: str, /, **params: Any) -> Any:
         return await self._ctx.server.host.request(operation, params, self._ctx.about)
 
     def tell(self, operation: str, params: Json, then: Callable[[Any], None] | None = None) -> bool:

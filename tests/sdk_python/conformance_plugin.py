@@ -1,9 +1,12 @@
-"""The plugin of the SDK that the conformance suite judges: names, keys and texts are the suite's."""
+"""The plugin of the SDK that the conformance suite judges; what it offers is the list that all such fixtures share."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
+from base64 import b64decode
+from pathlib import Path
 from typing import Any
 
 from broker_sdk import (
@@ -22,48 +25,102 @@ from broker_sdk import (
 )
 
 Json = dict[str, Any]
-PIXEL = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c63fccfc0f01f000502"
-    "01805fe4d4710000000049454e44ae426082"
-)
-SILENCE = b"RIFF&\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0@\x1f\0\0\x80>\0\0\x02\0\x10\0data\x02\0\0\0\0\0"
+OFFERS: Json = json.loads((Path(__file__).parent.parent / "conformance" / "offers.json").read_text("utf-8"))
+INPUTS: Json = OFFERS["inputs"]
 STEP = 0.05  # seconds between the messages of one call, as the scenarios ask for
 
 plugin = Plugin("conformance", version="1.0")
 
 
-# Tools that answer
+# What the list says
 
 
-@plugin.tool
-async def test_simple_text() -> str:
-    """Answers with text"""
-    return "This is a simple text response for testing."
+def contents(blocks: list[Json]) -> list[Content]:
+    return [content(block) for block in blocks]
 
 
-@plugin.tool
-async def test_image_content() -> Content:
-    """The suite's own."""
-    return image(PIXEL)
+def content(block: Json) -> Content:
+    if block["type"] == "text":
+        return text(block["text"])
+    if block["type"] == "resource":
+        held = block["resource"]
+        return embedded(held["uri"], held["text"], held["mimeType"])
+    return (image if block["type"] == "image" else audio)(b64decode(block["data"]), block["mimeType"])
 
 
-@plugin.tool
-async def test_audio_content() -> Content:
-    """The suite's own."""
-    return audio(SILENCE)
+def filled(value: Any, holes: Json) -> Any:
+    """A value with its `{holes}` filled, by the paths they name."""
+    if isinstance(value, str):
+        return re.sub(r"\{([\w.]+)\}", lambda hole: str(reached(hole[1], holes)), value)
+    if isinstance(value, list):
+        return [filled(each, holes) for each in value]
+    return {name: filled(each, holes) for name, each in value.items()}
 
 
-@plugin.tool
-async def test_embedded_resource() -> Content:
-    """The suite's own."""
-    return embedded("test://embedded-resource", "This is an embedded resource content.", "text/plain")
+def reached(path: str, holes: Json) -> Any:
+    found: Any = holes
+    for name in path.split("."):
+        found = found.get(name) if found else None
+    return found
 
 
-@plugin.tool
-async def test_multiple_content_types() -> list[Content]:
-    """The suite's own."""
-    mixed = embedded("test://mixed-content-resource", '{"test":"data","value":123}', "application/json")
-    return [text("Multiple content types test:"), image(PIXEL), mixed]
+def form(fields: Json) -> Json:
+    return {"type": "object", "properties": fields, "required": list(fields)}
+
+
+async def ask(one: Json, ctx: Ctx) -> Any:
+    """The answer to one question of the list."""
+    if "sample" in one:
+        return await ctx.sample(one["sample"], key=one["key"])
+    if "form" not in one:
+        return await ctx.roots(key=one["key"])
+    return await ctx.ask.form(one["form"], form(one["fields"]), key=one["key"])
+
+
+async def in_rounds(of: str, ctx: Ctx) -> str:
+    answers: Json = {}
+    for questions in OFFERS["rounds"][of]["asks"]:
+        found = await asyncio.gather(*(ask(one, ctx) for one in questions))
+        answers.update({one["key"]: answer for one, answer in zip(questions, found, strict=True)})
+    return filled(OFFERS["rounds"][of]["says"], answers)
+
+
+def answering(name: str) -> None:
+    @plugin.tool(name, description="The suite's own.")
+    async def answer() -> list[Content]:
+        return contents(OFFERS["answers"][name])
+
+
+def asking(name: str) -> None:
+    @plugin.tool(name, description="The suite's own.")
+    async def answer(ctx: Ctx) -> str:
+        return await in_rounds(name, ctx)
+
+
+def eliciting(name: str) -> None:
+    asked = OFFERS["forms"][name]
+
+    @plugin.tool(name, description="The suite's own.", input_schema=INPUTS.get(name, form({})))
+    async def answer(arguments: Json, ctx: Ctx) -> str:
+        message = asked.get("message") or arguments["message"]
+        params = {"message": message, "requestedSchema": asked["form"]}
+        answer = await ctx.request("elicitation/create", params)
+        return f"User response: action={answer['action']}, content={json.dumps(answer.get('content', {}))}"
+
+
+def prompted(name: str, **arguments: str) -> list[Message]:
+    return [user(each) for each in contents(filled(OFFERS["prompts"][name], arguments))]
+
+
+for name in OFFERS["answers"]:
+    answering(name)
+for name in OFFERS["rounds"]:
+    asking(name)
+for name in OFFERS["forms"]:
+    eliciting(name)
+
+
+# What it does besides
 
 
 @plugin.tool
@@ -116,9 +173,7 @@ async def test_missing_capability(ctx: Ctx) -> str:
     return "The client can sample."
 
 
-@plugin.tool(
-    input_schema={"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}},
-)
+@plugin.tool(input_schema=INPUTS["test_x_mcp_header"])
 async def test_x_mcp_header(arguments: Json) -> str:
     """The suite's own."""
     return f"The region is {arguments.get('region')}."
@@ -130,7 +185,7 @@ async def test_trigger_tool_change() -> str:
     if "test_dynamic_tool" in plugin.tools:
         plugin.remove("tools", "test_dynamic_tool")
     else:
-        plugin.tool("test_dynamic_tool")(test_simple_text)
+        plugin.tool("test_dynamic_tool")(test_error_handling)
     return "The list of tools changed."
 
 
@@ -144,51 +199,10 @@ async def test_trigger_prompt_change() -> str:
     return "The list of prompts changed."
 
 
-@plugin.tool(
-    input_schema={
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object",
-        "$defs": {
-            "address": {
-                "$anchor": "addressDef",
-                "type": "object",
-                "properties": {"street": {"type": "string"}, "city": {"type": "string"}},
-            }
-        },
-        "properties": {
-            "name": {"type": "string"},
-            "address": {"$ref": "#/$defs/address"},
-            "contactMethod": {"type": "string", "enum": ["phone", "email"]},
-            "phone": {"type": "string"},
-            "email": {"type": "string"},
-        },
-        "allOf": [{"anyOf": [{"required": ["phone"]}, {"required": ["email"]}]}],
-        "if": {"properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"]},
-        "then": {"required": ["phone"]},
-        "else": {"required": ["email"]},
-        "additionalProperties": False,
-    }
-)
+@plugin.tool(input_schema=INPUTS["json_schema_2020_12_tool"])
 async def json_schema_2020_12_tool(arguments: Json) -> str:
     """The suite's own."""
     return json.dumps(arguments)
-
-
-# Tools that ask: the same lines in both eras
-
-
-def form(**fields: Json) -> Json:
-    return {"type": "object", "properties": fields, "required": list(fields)}
-
-
-TEXT: Json = {"type": "string"}
-YES: Json = {"type": "boolean"}
-
-
-async def asked(ctx: Ctx, message: str, schema: Json) -> str:
-    params = {"message": message, "requestedSchema": schema}
-    answer = await ctx.request("elicitation/create", params)
-    return f"User response: action={answer['action']}, content={json.dumps(answer.get('content', {}))}"
 
 
 @plugin.tool
@@ -198,160 +212,69 @@ async def test_sampling(prompt: str, ctx: Ctx) -> str:
 
 
 @plugin.tool
-async def test_elicitation(message: str, ctx: Ctx) -> str:
-    """The suite's own."""
-    return await asked(ctx, message, form(username=TEXT, email=TEXT))
-
-
-@plugin.tool
-async def test_elicitation_sep1034_defaults(ctx: Ctx) -> str:
-    """The suite's own."""
-    fields = {
-        "name": {"type": "string", "default": "John Doe"},
-        "age": {"type": "integer", "default": 30},
-        "score": {"type": "number", "default": 95.5},
-        "status": {"type": "string", "enum": ["active", "inactive", "pending"], "default": "active"},
-        "verified": {"type": "boolean", "default": True},
-    }
-    return await asked(ctx, "Please provide user information", {"type": "object", "properties": fields})
-
-
-@plugin.tool
-async def test_elicitation_sep1330_enums(ctx: Ctx) -> str:
-    """The suite's own."""
-    titled = [{"const": f"value{number}", "title": f"Value {number}"} for number in (1, 2, 3)]
-    plain = ["option1", "option2", "option3"]
-    fields = {
-        "untitledSingle": {"type": "string", "enum": plain},
-        "titledSingle": {"type": "string", "oneOf": titled},
-        "legacyEnum": {"type": "string", "enum": ["opt1", "opt2", "opt3"], "enumNames": ["One", "Two", "Three"]},
-        "untitledMulti": {"type": "array", "items": {"type": "string", "enum": plain}},
-        "titledMulti": {"type": "array", "items": {"anyOf": titled}},
-    }
-    return await asked(ctx, "Please choose", {"type": "object", "properties": fields})
-
-
-@plugin.tool
-async def test_input_required_result_elicitation(ctx: Ctx) -> str:
-    """The suite's own."""
-    found = await ctx.ask.form("What is your name?", form(name=TEXT), key="user_name")
-    return f"Hello, {found and found.get('name')}!"
-
-
-@plugin.tool
 async def test_streaming_elicitation(ctx: Ctx) -> str:
     """The suite's own."""
     ctx.progress(total=2).step()
-    return await test_input_required_result_elicitation(ctx)
-
-
-@plugin.tool
-async def test_input_required_result_sampling(ctx: Ctx) -> str:
-    """The suite's own."""
-    return await ctx.sample("What is the capital of France?", key="capital_question")
-
-
-@plugin.tool
-async def test_input_required_result_list_roots(ctx: Ctx) -> str:
-    """The suite's own."""
-    return ", ".join(await ctx.roots(key="client_roots"))
-
-
-@plugin.tool
-async def test_input_required_result_request_state(ctx: Ctx) -> str:
-    """The suite's own."""
-    await ctx.ask.form("Please confirm", form(ok=YES), key="confirm")
-    return "state-ok"
-
-
-@plugin.tool
-async def test_input_required_result_tampered_state(ctx: Ctx) -> str:
-    """The suite's own."""
-    return await test_input_required_result_request_state(ctx)
-
-
-@plugin.tool
-async def test_input_required_result_multiple_inputs(ctx: Ctx) -> str:
-    """The suite's own."""
-    await asyncio.gather(
-        ctx.ask.form("What is your name?", form(name=TEXT), key="user_name"),
-        ctx.sample("Generate a greeting", key="greeting"),
-        ctx.roots(key="client_roots"),
-    )
-    return "All inputs received."
-
-
-@plugin.tool
-async def test_input_required_result_multi_round(ctx: Ctx) -> str:
-    """The suite's own."""
-    who = await ctx.ask.form("Step 1: What is your name?", form(name=TEXT), key="step1")
-    what = await ctx.ask.form("Step 2: What is your favorite color?", form(color=TEXT), key="step2")
-    return f"{who and who.get('name')} likes {what and what.get('color')}."
+    return await in_rounds("test_input_required_result_elicitation", ctx)
 
 
 @plugin.tool
 async def test_input_required_result_capabilities(ctx: Ctx) -> str:
     """The suite's own."""
     if ctx.can("elicitation"):
-        await ctx.ask.form("What is your name?", form(name=TEXT), key="ask")
+        await in_rounds("test_input_required_result_elicitation", ctx)
     if ctx.can("sampling"):
         await ctx.sample("Say hello", key="sample")
     return "Asked what the client can answer."
 
 
-# Prompts and resources
+@plugin.prompt
+async def test_simple_prompt() -> list[Message]:
+    """The suite's own."""
+    return prompted("test_simple_prompt")
 
 
 @plugin.prompt
-async def test_simple_prompt() -> str:
+async def test_prompt_with_arguments(arg1: str, arg2: str) -> list[Message]:
     """The suite's own."""
-    return "This is a simple prompt for testing."
-
-
-@plugin.prompt
-async def test_prompt_with_arguments(arg1: str, arg2: str) -> str:
-    """The suite's own."""
-    return f"Prompt with arguments: arg1='{arg1}', arg2='{arg2}'"
+    return prompted("test_prompt_with_arguments", arg1=arg1, arg2=arg2)
 
 
 @plugin.complete("test_prompt_with_arguments", "arg1")
 async def arg1_values(typed: str) -> list[str]:
-    return [word for word in ("paris", "park", "party") if word.startswith(typed)]
+    return [word for word in OFFERS["completions"] if word.startswith(typed)]
 
 
 @plugin.prompt
 async def test_prompt_with_embedded_resource(resourceUri: str) -> list[Message]:
     """The suite's own."""
-    resource = embedded(resourceUri, "Embedded resource content for testing.", "text/plain")
-    return [user(resource), user("Please process the embedded resource above.")]
+    return prompted("test_prompt_with_embedded_resource", resourceUri=resourceUri)
 
 
 @plugin.prompt
 async def test_prompt_with_image() -> list[Message]:
     """The suite's own."""
-    return [user(image(PIXEL)), user("Please analyze the image above.")]
+    return prompted("test_prompt_with_image")
 
 
 @plugin.prompt
 async def test_input_required_result_prompt(ctx: Ctx) -> str:
     """The suite's own."""
-    found = await ctx.ask.form("What context should the prompt use?", form(context=TEXT), key="user_context")
+    fields = {"context": {"type": "string"}}
+    found = await ctx.ask.form("What context should the prompt use?", form(fields), key="user_context")
     return f"Use this context: {found and found.get('context')}"
 
 
-@plugin.resource("test://static-text", mime="text/plain")
-async def static_text() -> str:
-    return "This is the content of the static text resource."
+def holding(uri: str) -> None:
+    held = OFFERS["resources"][uri]
+
+    @plugin.resource(uri, mime=held["mimeType"])
+    async def read() -> str | bytes:
+        return held["text"] if "text" in held else b64decode(held["blob"])
 
 
-@plugin.resource("test://static-binary", mime="image/png")
-async def static_binary() -> bytes:
-    return PIXEL
-
-
-@plugin.resource("test://watched-resource", mime="text/plain")
-async def watched_resource() -> str:
-    return "Watched resource content"
+for uri in OFFERS["resources"]:
+    holding(uri)
 
 
 @plugin.resource("test://template/{id}/data", mime="application/json")

@@ -174,7 +174,7 @@ async def forward(ctx: Ctx) -> Any:
 @plugin.tool
 async def fetch(ctx: Ctx) -> str:
     try:
-        return str((await ctx.host.request("http.fetch", url="https://a.example"))["body"])
+        return (await ctx.host.request("http.fetch", url="https://a.example")).get("body", "")
     except HostError as error:
         return f"{error.code}"
 

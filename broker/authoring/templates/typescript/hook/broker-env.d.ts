@@ -1,0 +1,12 @@
+// Written by `broker types` from plugin.toml; run it again when that changes.
+import "@plugin-broker/sdk";
+
+declare module "@plugin-broker/sdk" {
+  interface Manifest {
+    config: {
+      /** Tools with this in their names are refused */
+      refused: string;
+    };
+    secrets: never;
+  }
+}
