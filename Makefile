@@ -20,7 +20,7 @@ NODE_STAMP := tests/node_modules/.stamp
 SDK_JS := sdk-js/dist/index.js
 STAMPS := $(DEV_STAMP) $(LEGACY_STAMP) $(NODE_STAMP) $(SDK_JS)
 
-.PHONY: setup test test-all test-editors lint run docs bench soak fuzz clean
+.PHONY: setup read test test-all test-editors lint run docs bench soak fuzz clean
 .DELETE_ON_ERROR:
 
 setup:
@@ -57,10 +57,17 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(PYRIGHT) --project pyproject.toml
 
-test: lint
+# Pytest rewrites the tests before it runs them. Begun beside the lint, which keeps one core busy, that is done once for
+# all its processes. It is not waited for, and what is wrong is said by the run itself.
+read: setup
+	@$(BIN)/python -m pytest -q -n 0 --collect-only >/dev/null 2>&1 &
+
+test: read lint
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope -m "not long and not editors"
 
-test-all: lint
+# Rust with its WASM target comes from Debian's packages where the machine's own has none; elsewhere its test is skipped.
+test-all: read lint
+	-@sh tests/setup-rust.sh
 	HYPOTHESIS_PROFILE=default $(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope -m "not editors"
 
 # Real editors: a Debian machine fetches them into .editors/, some 2 GB, the first time; nothing is installed.

@@ -85,6 +85,8 @@ class _Course:
         tests, wrong = self._tests()
         if wrong is not None:
             yield wrong
+        if why := await self._house.examine(spec):
+            yield skipped("what it is refused", f"nobody can see that here: {why}")
         async with self._served(self._house, spec) as served:
             async for check in self._under_broker(served, spec, tests):
                 yield check

@@ -36,8 +36,8 @@ class Contents(Struct, frozen=True):
     secrets: Sequence[str]
 
 
-def contents(folder: Path) -> Contents:
-    """The files of a plugin. Raises Wrong for what cannot be in an archive."""
+def contents(folder: Path, output: Path | None = None) -> Contents:
+    """The files of a plugin, without its archive of before. Raises Wrong for what cannot be in one."""
     files: dict[str, Path] = {}
     secrets: list[str] = []
 
@@ -47,7 +47,8 @@ def contents(folder: Path) -> Contents:
             return False
         return not (entry.name.startswith(".") or entry.name == _PACKAGES or _is_of_its_author(name, entry))
 
-    files.update(_walked(folder, folder, wanted))
+    old = os.path.realpath(output) if output is not None else None
+    files.update((name, path) for name, path in _walked(folder, folder, wanted) if os.path.realpath(path) != old)
     return Contents(files, sorted(secrets))
 
 

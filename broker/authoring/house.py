@@ -9,6 +9,7 @@ Rule 3: where this machine cannot watch, the session goes on without, and says s
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from broker.core.audit import Audit
 from broker.core.listings import Listings
 from broker.core.ports import Call, Reply
 from broker.core.router import Router
+from broker.errors import BrokerError
 from broker.model import Settings, Spec
 from broker.permissions import DATA
 from broker.permissions.redaction import Redactions
 from broker.runtimes.channel import Operate
+from broker.runtimes.command import in_broker
 from broker.runtimes.guests import Guests
 from broker.runtimes.kinds import Kinds
 from broker.runtimes.process import ProcessRuntime
@@ -41,6 +44,17 @@ class House:
         self.operate: Operate | None = None  # what the plugin asks its host for, once there is a router
         self.witnesses: list[Witness] = []
         self._lists, self._watch = lists, watch
+
+    async def examine(self, spec: Spec) -> str:
+        """Whether what this plugin is refused can be seen here; if not, it is not tried, and why."""
+        if not self._watch or spec.permissions is None or in_broker(spec):
+            return ""
+        try:
+            await _watched_trial()
+        except (BrokerError, OSError) as error:
+            self._watch = False
+            return str(error)
+        return ""
 
     def router(self, found: Settings) -> Router:
         """The core over the one plugin of these settings, under its own names."""
@@ -79,6 +93,18 @@ class House:
         witness = Witness(dict(os.environ))
         self.witnesses.append(witness)
         return witness
+
+
+async def _watched_trial() -> None:
+    """Start something harmless that is watched, and end it. Raises `BrokerError`, `OSError`."""
+    from broker.runtimes.confined import start
+
+    program = shutil.which("cat", path=os.defpath) or "cat"
+    spec = Spec(name="trial", source="", permissions={})
+    child = await start(spec, [program], {"PATH": os.defpath}, None, lambda denied: None, Witness())
+    await child.end(grace=0)
+    for fd in (child.stdin, child.stdout, child.stderr):
+        os.close(fd)
 
 
 class _Ear(Audit):

@@ -46,6 +46,7 @@ class Packed(Struct, frozen=True, kw_only=True):
     names: Sequence[str]
     secrets: Sequence[str]  # what was left out because it looks like one
     elsewhere: bool  # whether other clients can install it
+    newer: str = ""  # a source that changed after the build that is in it
 
 
 def pack(folder: Path, output: Path | None = None) -> Packed:
@@ -63,7 +64,7 @@ def pack(folder: Path, output: Path | None = None) -> Packed:
 
 def _pack(folder: Path, output: Path | None) -> Packed:
     manifest = examine(folder / PLUGIN)
-    found = contents(folder)
+    found = contents(folder, output)
     files = {**found.files, **of_node(folder), **of_python(folder, _python(found.files))}
     _check_complete(manifest, files)
     made = _made(manifest, files)
@@ -75,7 +76,7 @@ def _pack(folder: Path, output: Path | None) -> Packed:
     names = sorted(files if made is None else {*files, BUNDLE})
     return Packed(
         file=path, manifest=manifest, digest=digest, size=len(data), names=names, secrets=found.secrets,
-        elsewhere=elsewhere,
+        elsewhere=elsewhere, newer=_newer(manifest, found.files),
     )  # fmt: skip
 
 
@@ -92,6 +93,16 @@ def _check_complete(manifest: Manifest, files: Mapping[str, Path]) -> None:
         raise Wrong(f"it has more than {MAX_FILES} files.")
     if sum(path.stat().st_size for path in files.values()) > MAX_ARCHIVE * 0.9:  # the names need room, too
         raise Wrong(f"it is larger than {MAX_ARCHIVE >> 20} MiB.")
+
+
+def _newer(manifest: Manifest, files: Mapping[str, Path]) -> str:
+    """The name of a source of WebAssembly that was written after it was built; empty if there is none."""
+    entry = os.path.normpath(manifest.entry or "")
+    if not entry.endswith(".wasm"):
+        return ""
+    built = files[entry].stat().st_mtime
+    sources = (name for name in files if not name.endswith((".md", ".toml", ".json", ".wasm")))
+    return next((name for name in sources if files[name].stat().st_mtime > built), "")
 
 
 def _made(manifest: Manifest, files: Mapping[str, Path]) -> bytes | None:

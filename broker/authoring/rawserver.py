@@ -1,7 +1,7 @@
 """A plugin's own process, spoken to in exact bytes: what comes back is kept as it is.
 
 Rule 1: it is started as the broker starts it: the same words, the same confinement, a channel to a host that obeys.
-Rule 2: every wait has a bound. What it floods us with is counted, and beyond `MOST` not read any more.
+Rule 2: every wait has a bound. What it floods us with is counted, and beyond a bound not read any more.
 Rule 3: a line that is no JSON-RPC is noise. A request of its own is refused, as by a client that can do nothing.
 """
 
@@ -31,7 +31,7 @@ from broker.wire.framing import Lines
 
 ANSWER = 5.0  # seconds for one request; what the SDKs measured here take is under 10 ms
 EXIT = 5.0  # seconds from the end of its input to its own end
-MOST = 20_000  # lines, after which it is not read any more
+MOST, MOST_BYTES = 20_000, 64 << 20  # lines and bytes, after which it is not read any more
 TAIL = 4 << 10  # bytes of its stderr that are kept
 FEW = 20  # lines of noise that are kept
 
@@ -51,7 +51,7 @@ class RawServer:
         self.child, self.name = child, name
         self.replies: dict[str, list[Json]] = {}
         self.noise: list[str] = []
-        self.lines = 0
+        self.lines = self.bytes = 0
         self.modern = False
         self.stderr = b""
         self._channel: Channel | None = None
@@ -87,7 +87,7 @@ class RawServer:
 
     @property
     def flooding(self) -> bool:
-        return self.lines > MOST
+        return self.lines > MOST or self.bytes > MOST_BYTES
 
     @property
     def ended(self) -> bool:
@@ -117,7 +117,8 @@ class RawServer:
                     if self.ended:
                         raise PluginFailed(f"it ended instead of answering {method}{self.last_words()}")
                     if self.flooding:
-                        raise PluginFailed(f"it wrote more than {MOST} lines while {method} waited for its answer")
+                        much = f"more than {MOST} lines or {MOST_BYTES >> 20} MiB"
+                        raise PluginFailed(f"it wrote {much} while {method} waited")
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
@@ -163,6 +164,7 @@ class RawServer:
         return f"; the last it wrote: {said.splitlines()[-1]}" if said else ""
 
     def _take(self, data: bytes) -> None:
+        self.bytes += len(data)
         for line in self._lines.feed(data):
             self.lines += 1
             self._line(line)

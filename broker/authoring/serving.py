@@ -23,10 +23,9 @@ async def serve(session: Session, beside: Callable[[], Coroutine[Any, Any, None]
     stream = FdStream(*claim())
     watch_parent(ended.set)
     client = Conversation(core, stream, key="stdio", max_frame=Settings().max_frame, on_end=ended.set, search=None)
-    tasks = [asyncio.ensure_future(beside())]
-    await session.open()
+    await session.begin()
+    tasks = [asyncio.ensure_future(each) for each in (beside(), session.follow(), session.open())]
     client.start()
-    tasks.append(asyncio.ensure_future(session.follow()))
     await ended.wait()
     for task in tasks:
         task.cancel()

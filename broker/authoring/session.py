@@ -12,7 +12,7 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic
 from typing import Protocol
 
 from msgspec import Struct
@@ -27,7 +27,6 @@ from broker.model import KINDS, Listing, Problem, Settings, Spec
 from broker.permissions.gate import Gate
 
 STILL = 0.03  # seconds without a change before a save is believed; an editor's several writes take a few milliseconds
-LONGEST_SAVE = 60.0  # seconds; a file that is older was not what changed
 # file:line as Python, Node and Lua write it.
 _PLACES = (
     re.compile(r'File "(?P<file>[^"\n]+)", line (?P<line>\d+)'),
@@ -41,7 +40,7 @@ class Ready(Struct, frozen=True, kw_only=True):
 
     spec: Spec
     listing: Listing
-    seconds: float  # since its files were saved; of the first one, since the session began
+    seconds: float  # since a change of its files was seen; of the first one, since the session began
     generation: int  # 0: the first
 
 
@@ -51,10 +50,13 @@ class Watcher(Stage, Protocol):
     def served(self, ready: Ready) -> None: ...
     def failed(self, error: BrokerError, place: str, *, goes_on: bool) -> None: ...
     def wrong(self, problem: Problem) -> None: ...
+    def blind(self, why: str) -> None:
+        """Nobody can see here what the kernel refuses it."""
+        ...
 
 
 class Session:
-    """One plugin under a whole broker of its own. `open` first, then `follow` beside whatever is done with `core`."""
+    """One plugin under a whole broker of its own. `begin` first, then `follow` beside `open` and all else."""
 
     def __init__(self, trial: Trial, house: House, gate: Gate, stage: Watcher) -> None:
         self._trial, self._house, self._gate, self._stage = trial, house, gate, stage
@@ -66,23 +68,29 @@ class Session:
         self.core = house.router(self._found)
         self._watching = Watching(self._changed, still=STILL)
         self._due = asyncio.Event()
-        self._touched = False
+        self._touched, self._seen = False, 0.0
         self._said: list[Problem] = []
 
-    async def open(self) -> None:
-        """Start it, and tell how that went."""
-        began = monotonic()
-        await self._watch()
-        core, client = self.core, self.client
-        core.join(client)
-        core.client = LEGACY, client
-        core.set_level(client, "debug")
+    async def begin(self) -> None:
+        """All that comes before its first start."""
+        if why := await self._house.examine(self.spec):
+            self._stage.blind(why)
+        files = watched_files(self._trial, self._found)
+        self._watching.start(files)
+        await self._watching.retarget(files)  # seen as they are before anything starts: no change after that is lost
+        self.core.join(self.client)
+        self.core.client = LEGACY, self.client
+        self.core.set_level(self.client, "debug")
         self._say(self._found.problems)
-        plugin = core.plugins[self.spec.name]
-        learning = plugin.learn(LEGACY, client)
+
+    async def open(self) -> None:
+        """Start it, and tell how that went, unless a change came meanwhile: then that is told."""
+        began, plugin = monotonic(), self.core.plugins[self.spec.name]
+        learning = plugin.learn(LEGACY, self.client)
         if learning is not None:
             await learning
-        self._tell(monotonic() - began, before=-1)
+        if self.core.plugins[self.spec.name] is plugin:
+            self._tell(monotonic() - began, before=-1)
 
     async def follow(self) -> None:
         """Take up each change, until cancelled."""
@@ -109,14 +117,8 @@ class Session:
         return found
 
     def _changed(self, config: bool, plugins: set[str]) -> None:
-        self._touched = self._touched or bool(plugins)
+        self._touched, self._seen = self._touched or bool(plugins), monotonic()
         self._due.set()
-
-    async def _watch(self) -> None:
-        """Have the files seen as they are before anything starts from them: no change after that is lost."""
-        files = watched_files(self._trial, self._found)
-        self._watching.start(files)
-        await self._watching.retarget(files)
 
     async def _take(self, touched: bool) -> None:
         try:
@@ -137,7 +139,7 @@ class Session:
         await self._apply(spec, touched)
 
     async def _apply(self, spec: Spec, touched: bool) -> None:
-        generations, saved = self.core.generations, _saved(self._trial)
+        generations = self.core.generations
         old = generations.plugins[spec.name]
         old.failure = None
         await generations.apply([spec], {spec.name} if touched else ())
@@ -146,7 +148,7 @@ class Session:
         if learning is not None:
             await learning
         if new is not old or old.failure is not None:
-            self._tell(time() - saved, before=old.generation)
+            self._tell(monotonic() - self._seen, before=old.generation)
 
     def _tell(self, seconds: float, before: int) -> None:
         """How the newest start went; `before` is the generation there was."""
@@ -191,20 +193,6 @@ def _own(name: str, folder: Path) -> str:
 def _within(path: str, folder: str) -> bool:
     inner = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
     return not inner.startswith("..") and "node_modules" not in inner and "site-packages" not in inner
-
-
-def _saved(trial: Trial) -> float:
-    """When a file of it was written last, in seconds since the epoch; now, if that is long ago."""
-    now, latest = time(), 0.0
-    for entry in _entries(trial.folder):
-        with suppress(OSError):
-            latest = max(latest, entry.stat().st_mtime)
-    return latest if now - LONGEST_SAVE < latest <= now else now
-
-
-def _entries(folder: os.PathLike[str]) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return [each for each in entries if each.is_file()]
 
 
 def changes(before: Listing, after: Listing) -> list[str]:

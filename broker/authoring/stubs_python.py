@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 from broker.authoring.stubs_typescript import said
+from broker.confine.tree import output_of
 
 _Schema = Mapping[str, Any]
 _WORDS = {"string": "str", "number": "float", "integer": "int", "boolean": "bool", "null": "None"}
@@ -36,8 +38,11 @@ def text(table: _Schema) -> str:
     shapes = "\n".join(line for name in _ordered(table) for line in _class(name, table["$defs"][name]))
     requests = "\n".join(line for name, each in table["operations"].items() for line in _overload(name, each, table))
     loose = f"{_HEAD}\n{shapes}{_REQUEST}\n{requests}"
-    words = [sys.executable, "-m", "ruff", "format", "--line-length", "120", "-"]
-    return subprocess.run(words, input=loose, capture_output=True, text=True, check=True, timeout=60).stdout
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "operations.py")
+        file.write_text(loose)
+        output_of([sys.executable, "-m", "ruff", "format", "--line-length", "120", str(file)], timeout=60)
+        return file.read_text()
 
 
 def _ordered(table: _Schema) -> Iterator[str]:

@@ -44,7 +44,7 @@ def _members(shape: _Schema) -> Iterator[list[str]]:
     sure = shape.get("required", ())
     for key, part in shape["properties"].items():
         bounds = said(part, json.dumps)
-        note = [f"/** {bounds} */"] if bounds else []
+        note = [f"// {bounds}"] if bounds else []  # not for editors: what is published is to stay small
         yield [*note, f"{key}{'' if key in sure else '?'}: {kind(part)};"]
 
 

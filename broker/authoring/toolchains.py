@@ -16,7 +16,7 @@ _ANY = (0, 0)
 
 
 class Need(Struct, frozen=True):
-    """A program that must be there, or of some version, or something that it must print when asked."""
+    """A program that must be there, perhaps of some version, and what it must answer."""
 
     what: str
     ask: tuple[str, ...]  # what is run; its program must be on the PATH
@@ -36,7 +36,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         Need(
             "plugin-broker-sdk and pytest for the Python on the PATH",
             ("python3", "-c", _SDK),
-            "python3 -m pip install plugin-broker-sdk pytest",
+            "python3 -m venv .venv && . .venv/bin/activate && pip install plugin-broker-sdk pytest",
             (7, 0),
         ),
     ),

@@ -113,7 +113,7 @@ def _plain(trial: Trial) -> Spec:
             f"{entry.name} has no plugin.toml beside it, which a Lua or WASM plugin needs",
             hint=f'Write name, version, api = 1 and entry = "{entry.name}" into {entry.parent / MANIFEST}.',
         )
-    name = slug(trial.folder.name or entry.stem)
+    name = slug(entry.stem if trial.path.is_file() else trial.folder.name)
     folder = str(trial.folder)
     return Spec(name=name, source=str(entry), entry=str(entry), cwd=folder, env=trial.env, config=trial.config)
 

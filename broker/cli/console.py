@@ -43,7 +43,7 @@ HELP = """\
 
 
 class Lines:
-    """What is typed, line by line; from a terminal, a pipe or a file."""
+    """What is typed, line by line; from a terminal, a pipe or a file. On a terminal Ctrl-D ends one question only."""
 
     def __init__(self, fd: int) -> None:
         self._fd, self._rest = fd, b""
@@ -57,10 +57,11 @@ class Lines:
                 self._read()
 
     async def next(self) -> str:
-        """The next line, without its end. Raises `EOFError` at each call from the end on."""
+        """The next line, without its end. Raises `EOFError` at the end, and beyond it."""
         line = await self._lines.get()
         if line is None:
-            self._lines.put_nowait(None)
+            if self._ended:
+                self._lines.put_nowait(None)
             raise EOFError
         return line
 
@@ -69,16 +70,21 @@ class Lines:
         self._loop.remove_reader(self._fd)
 
     def _read(self) -> None:
-        data = os.read(self._fd, BLOCK)
+        try:
+            data = os.read(self._fd, BLOCK)
+        except OSError:  # the terminal is gone
+            data = b""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if not data:
-            self.close()
             lines += [self._rest] * bool(self._rest)
-            self._ended = True
+            self._rest = b""
+            self._ended = not os.isatty(self._fd)
         for line in lines:
             self._lines.put_nowait(line.decode("utf-8", "replace").strip())
-        if self._ended:
+        if not data:
             self._lines.put_nowait(None)
+        if self._ended:
+            self.close()
 
 
 class Console(LiveLog):

@@ -37,10 +37,10 @@ def new(name: str, language: str, template: str, path: Path | None) -> None:
     for file in files:
         click.echo(f"  {file}")
     click.echo("\nNext:")
+    click.echo(f"  cd {shlex.quote(str(folder))}")
     for need in missing(language):
         click.secho(f"  {need.install}", fg="yellow", nl=False)
         click.echo(f"    # {need.what}: missing here")
-    click.echo(f"  cd {shlex.quote(str(folder))}")
     click.echo("  cat README.md    # how to test it, try it and give it away")
 
 

@@ -18,7 +18,7 @@ from broker.authoring.refusals import Refusal
 from broker.authoring.session import Ready, changes
 from broker.cli.questions import DECLINE
 from broker.cli.screen import first_line, plain, say_problems
-from broker.errors import BrokerError
+from broker.errors import BrokerError, SecretMissing
 from broker.model import Kind, Listing, Problem
 
 SELDOM = 0.1  # seconds between two lines about the progress of one call
@@ -44,7 +44,7 @@ class LiveLog:
             held = f"granted for this session: {granted}" if ready.spec.permissions is not None else _UNHELD
             self.say(f"{name} runs after {took}; {held}", fg="green")
         else:
-            self.say(f"{name} is new, {took} after it was saved", fg="green")
+            self.say(f"{name} is new, {took} after its change was seen", fg="green")
             for change in changes(self._listing, ready.listing):
                 self.say(f"  {change}")
         self._listing = ready.listing
@@ -53,8 +53,15 @@ class LiveLog:
         self.catch_up()
         self.say(f"{place}: it does not start" if place else "it does not start", fg="red")
         self.say(f"  {first_line(str(error)).removesuffix(_TAIL)}")  # the rest is what it printed
+        if isinstance(error, SecretMissing):
+            self.say("  fix: for this session give it as a variable, --env NAME=VALUE", fg="green")
+        elif error.hint != type(error).hint:
+            self.say(f"  fix: {error.hint}", fg="green")
         if goes_on:
             self.say("  the instance from before goes on", fg="yellow")
+
+    def blind(self, why: str) -> None:
+        self.say(f"what the kernel refuses it cannot be seen here: {why}", fg="yellow")
 
     def wrong(self, problem: Problem) -> None:
         self.clear()

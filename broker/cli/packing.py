@@ -46,6 +46,10 @@ def _show(packed: Packed) -> None:
         click.echo(plain(line))
     for name in packed.secrets:
         click.secho(f"  left out: {word(name)}, which looks like a secret", fg="yellow")
+    if packed.newer:
+        click.secho(
+            f"  note: {word(packed.newer)} was changed after the last build; `make` builds it again", fg="yellow"
+        )
     others = ", and so do other clients that install MCPB bundles" if packed.elsewhere else ""
     click.echo(f"  `broker add` takes it{others}.")
 

@@ -38,9 +38,10 @@ async def _console(trial: Trial, lists: Path, *, watch: bool) -> int:
     tail = Tail(house.log_of(session.spec))
     tail.last(0)
     console.catch_up = lambda: _look_once(session, tail, console)
-    await session.open()
+    await session.begin()
     beside = [asyncio.ensure_future(each) for each in (session.follow(), _look(session, tail, console))]
     try:
+        await _opened(session, console)
         await console.serve(session)
     finally:
         await _end(beside, session)
@@ -52,6 +53,17 @@ def quieten() -> None:
     """Failures are shown by the session, not logged beside it; without --verbose."""
     if logging.getLogger().level > logging.INFO:
         logging.getLogger("broker").setLevel(logging.CRITICAL)
+
+
+async def _opened(session: Session, console: Console) -> None:
+    """Wait until it serves or does not, or its author leaves."""
+    opening, leaving = asyncio.ensure_future(session.open()), asyncio.ensure_future(console.over.wait())
+    await asyncio.wait([opening, leaving], return_when=asyncio.FIRST_COMPLETED)
+    for task in (opening, leaving):
+        task.cancel()
+    await asyncio.wait([opening])
+    if not opening.cancelled():
+        opening.result()
 
 
 def folders_of_sessions() -> Folders:

@@ -21,8 +21,7 @@ _TSX = 'Update Node.js to 22.18 or later, which needs no tsx, or let it start pr
 
 def python(words: Sequence[str], trail: Trail, cwd: str | None) -> None:
     """`words`: the interpreter, then what it is told. Raises `PluginUnavailable`."""
-    for hop in _hops(words[0]):
-        prefix = os.path.dirname(os.path.dirname(hop))
+    for prefix in dict.fromkeys(os.path.dirname(os.path.dirname(hop)) for hop in _hops(words[0])):
         settings = _pyvenv(prefix)
         if settings is not None:
             _environment(prefix, settings, trail)

@@ -99,7 +99,9 @@ export class Beside implements Served {
     if (method !== COMMAND) throw new Refusal(METHOD, `there is no ${method}`);
     const { plugin } = this.#server;
     const asked = String(params.name ?? "");
-    const name = plugin.commands.has(asked) ? asked : asked.slice(asked.startsWith(`${plugin.name}.`) ? plugin.name.length + 1 : 0);
+    const name = plugin.commands.has(asked)
+      ? asked
+      : asked.slice(asked.startsWith(`${plugin.name}.`) ? plugin.name.length + 1 : 0);
     const command = plugin.commands.get(name);
     if (command === undefined) throw new Refusal(PARAMS, `there is no command "${name}"`);
     try {

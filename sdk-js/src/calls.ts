@@ -8,8 +8,8 @@
  * Rule 3: `requestState` is a number nobody can guess, for one round only; what is repeated must be the same request.
  * Rule 4: a client that starts afresh with answers (no state) has them ready, by their keys, and is asked for the rest.
  * Rule 5: while a person is asked the deadline stands still. A client that never comes back costs `PARKED` seconds.
- * Rule 6: nothing can stop a function that goes on after it was cancelled; its `signal` says so, what it waits for by its
- *         `ctx` fails, and nobody hears of its result.
+ * Rule 6: nothing can stop a function that goes on after it was cancelled; its `signal` says so, what it waits for by
+ *         its `ctx` fails, and nobody hears of its result.
  */
 
 import type { Timer } from "./clock.ts";

@@ -32,10 +32,12 @@ export class Course {
   }
 
   /**
-   * A promise that is rejected when the course is aborted. `begin` starts what is waited for, and may return what undoes
-   * it then.
+   * A promise that is rejected when the course is aborted. `begin` starts what is waited for, and may return what
+   * undoes it then.
    */
-  waiting<T>(begin: (resolve: (value: T) => void, reject: (error: unknown) => void) => (() => void) | void): Promise<T> {
+  waiting<T>(
+    begin: (resolve: (value: T) => void, reject: (error: unknown) => void) => (() => void) | void,
+  ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#reason !== undefined) {
         reject(this.#reason);
@@ -47,17 +49,22 @@ export class Course {
         undo?.();
         reject(reason);
       };
-      const left = <V>(settle: (value: V) => void) => (value: V): void => {
-        this.#waits.delete(stop);
-        settle(value);
-      };
+      const left =
+        <V>(settle: (value: V) => void) =>
+        (value: V): void => {
+          this.#waits.delete(stop);
+          settle(value);
+        };
       this.#waits.add(stop);
       undo = begin(left(resolve), left(reject));
     });
   }
 }
 
-/** A course of its own that belongs to something: a command that broker has the plugin run, or what is told by the way. */
+/**
+ * A course of its own that belongs to something: a command that broker has the plugin run, or what is told by the
+ * way.
+ */
 export class Errand extends Course {
   readonly #about: string | undefined;
 

@@ -52,15 +52,6 @@ export class Ctx {
   readonly #server: Server;
   readonly #course: Course;
   readonly #call: Call | undefined;
-  /** Tell who reads the log. */
-  readonly log: Log;
-  /** Ask the person. */
-  readonly ask: Ask;
-  readonly status: Status;
-  readonly config: Config;
-  readonly secrets: Secrets;
-  readonly state: State;
-  readonly editor: Editor;
   readonly host: HostOf;
 
   /** @internal */
@@ -69,13 +60,38 @@ export class Ctx {
     this.#course = course;
     this.#call = call;
     this.host = new HostOf(server, course);
-    this.log = logOf(server, this.host, call);
-    this.ask = asking(this, call);
-    this.status = new Status(this.host);
-    this.config = new Config(server);
-    this.secrets = new Secrets(this.host);
-    this.state = new State(server, this.host);
-    this.editor = new Editor(this.host);
+  }
+
+  // Its parts, made when they are wanted: most calls want few
+
+  /** Tell who reads the log. */
+  get log(): Log {
+    return logOf(this.#server, this.host, this.#call);
+  }
+
+  /** Ask the person. */
+  get ask(): Ask {
+    return asking(this, this.#call);
+  }
+
+  get status(): Status {
+    return new Status(this.host);
+  }
+
+  get config(): Config {
+    return new Config(this.#server);
+  }
+
+  get secrets(): Secrets {
+    return new Secrets(this.host);
+  }
+
+  get state(): State {
+    return new State(this.#server, this.host);
+  }
+
+  get editor(): Editor {
+    return new Editor(this.host);
   }
 
   // What is going on
@@ -248,7 +264,8 @@ export class Secrets {
   async get(name: Secret): Promise<string> {
     if (this.#host.available) {
       const { value } = await this.#host.request("secrets.get", { name });
-      if (value === null || value === undefined) throw new HostError(`there is no secret \`${name}\``, "secret-missing");
+      if (value === null || value === undefined)
+        throw new HostError(`there is no secret \`${name}\``, "secret-missing");
       return String(value);
     }
     const found = process.env[`BROKER_SECRET_${variable(name)}`];
@@ -327,7 +344,9 @@ export class Editor {
   }
 }
 
-/** Broker's operations by name, for what has no method of its own: `await ctx.host.request("fs.read", { path: "a" })`. */
+/**
+ * Broker's operations by name, for what has no method of its own: `await ctx.host.request("fs.read", { path: "a" })`.
+ */
 export class HostOf {
   readonly #server: Server;
   readonly #course: Course;
@@ -383,7 +402,10 @@ function decoded(text: string): unknown {
 function valueOf(result: unknown): unknown {
   if (!isObject(result)) return result;
   const content = (Array.isArray(result.content) ? result.content : []) as Json[];
-  const said = content.filter((each) => each.type === "text").map((each) => String(each.text ?? "")).join("\n");
+  const said = content
+    .filter((each) => each.type === "text")
+    .map((each) => String(each.text ?? ""))
+    .join("\n");
   if (result.isError) throw new ToolError(said || "the tool failed");
   return "structuredContent" in result ? result.structuredContent : said;
 }

@@ -6,7 +6,7 @@ import { Misdeclared } from "./errors.ts";
 import { Shape } from "./schema.ts";
 import type { AnySchema, Infer, InferInput, Json, JsonSchema } from "./schema.ts";
 
-/** How long a tool may take when it does not say. */
+/** @internal How long a tool may take when it does not say. */
 export const TOOL_SECONDS = 60;
 const NAME = /^[A-Za-z0-9_.\-/]{1,128}$/;
 const NOTHING: JsonSchema = { type: "object", properties: {}, additionalProperties: false };
@@ -65,7 +65,9 @@ export interface ResourceOptions extends Words, Completing {
   name?: string;
   /** The type of its content, as in `text/markdown`. */
   mime?: string;
-  /** Returns text, bytes, or data that becomes JSON. `holes`: what stands in the URI where its template has `{name}`. */
+  /**
+   * Returns text, bytes, or data that becomes JSON. `holes`: what stands in the URI where its template has `{name}`.
+   */
   run(holes: Record<string, string>, ctx: Ctx, uri: string): unknown;
 }
 

@@ -1,9 +1,9 @@
 /*
  * The two eras of MCP: what a request of each carries, and what a result needs.
  *
- * Legacy (2024-11-05 to 2025-11-25): one `initialize` a connection, and the server may ask the client in requests of its
- * own. Modern (2026-07-28): everything is in the `_meta` of each request, and a server asks by a result, to which the
- * client answers by repeating the request. Both are served on one pipe, request by request.
+ * Legacy (2024-11-05 to 2025-11-25): one `initialize` a connection, and the server may ask the client in requests of
+ * its own. Modern (2026-07-28): everything is in the `_meta` of each request, and a server asks by a result, to which
+ * the client answers by repeating the request. Both are served on one pipe, request by request.
  */
 
 import { PARAMS, Refusal, UNSUPPORTED_VERSION } from "./errors.ts";

@@ -68,13 +68,19 @@ export class BadArguments extends Error {
   override name = "BadArguments";
 }
 
+/** @internal */
 export const PARSE = -32700;
+/** @internal */
 export const REQUEST = -32600;
+/** @internal */
 export const METHOD = -32601;
+/** @internal */
 export const PARAMS = -32602;
+/** @internal */
 export const INTERNAL = -32603;
-/** MCP 2026-07-28. */
+/** @internal MCP 2026-07-28. */
 export const MISSING_CAPABILITY = -32021;
+/** @internal */
 export const UNSUPPORTED_VERSION = -32022;
-/** A resource, before 2026-07-28. */
+/** @internal A resource, before 2026-07-28. */
 export const NOT_FOUND = -32002;

@@ -35,8 +35,8 @@ export class Form {
 type Choices = readonly string[] | Readonly<Record<string, string>>;
 
 /**
- * The form for one of some choices. `titled`: whether the client knows choices with titles; others see the values and an
- * old spelling of the titles.
+ * The form for one of some choices. `titled`: whether the client knows choices with titles; others see the values and
+ * an old spelling of the titles.
  */
 export function choice(choices: Choices, titled: boolean, preset?: unknown): Form {
   const field = choosing(choices, titled);

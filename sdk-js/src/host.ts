@@ -1,9 +1,9 @@
 /*
  * The second channel: what a plugin asks of broker, and what broker tells it, beside MCP.
  *
- * Broker hands a connected socket to the plugins it starts, its number in `BROKER_HOST_FD`: one JSON-RPC message a line.
- * Without it the plugin runs in some other client, and every operation says so (`HostUnavailable`) unless its caller
- * knows a replacement.
+ * Broker hands a connected socket to the plugins it starts, its number in `BROKER_HOST_FD`: one JSON-RPC message a
+ * line. Without it the plugin runs in some other client, and every operation says so (`HostUnavailable`) unless its
+ * caller knows a replacement.
  */
 
 import { Buffer } from "node:buffer";
@@ -103,7 +103,7 @@ export class Host {
     }
     const id = String((this.#last += 1));
     const line = `{"jsonrpc":"2.0","id":${id},"method":${encode(operation)},"params":${marked(params, course.about)}}`;
-    if (line.length > MAX_HOST_LINE || Buffer.byteLength(line) > MAX_HOST_LINE) {
+    if (isTooLong(line)) {
       throw new HostError(`the params have more than ${MAX_HOST_LINE >> 20} MiB`, "frame-too-large");
     }
     return this.#asked(id, line, course);
@@ -174,6 +174,7 @@ export class Host {
     let line: string;
     try {
       line = resultLine(id, await work);
+      if (isTooLong(line)) throw new ToolError(`the result has more than ${MAX_HOST_LINE >> 20} MiB`);
     } catch (error) {
       const known = error instanceof ToolError ? new Refusal(INTERNAL, error.message) : error;
       line = errorLine(id, known instanceof Refusal ? known : new Refusal(INTERNAL, "it failed in the plugin"));
@@ -181,6 +182,10 @@ export class Host {
     this.#serving.delete(id);
     if (!course.cancelled) this.#channel?.write(line.trimEnd());
   }
+}
+
+function isTooLong(line: string): boolean {
+  return 3 * line.length > MAX_HOST_LINE && Buffer.byteLength(line) > MAX_HOST_LINE;
 }
 
 function marked(params: Json, about: string | undefined): string {

@@ -82,7 +82,12 @@ function initialize(server: Server, params: Json): Json {
   client.version = typeof wanted === "string" && LEGACY.includes(wanted) ? wanted : LATEST_LEGACY;
   client.info = isObject(clientInfo) ? clientInfo : {};
   client.opened = true;
-  return { protocolVersion: client.version, capabilities: capabilities(server), serverInfo: server.info, ...how(server) };
+  return {
+    protocolVersion: client.version,
+    capabilities: capabilities(server),
+    serverInfo: server.info,
+    ...how(server),
+  };
 }
 
 function discover(server: Server): Json {
@@ -319,7 +324,8 @@ async function runCompletion(server: Server, call: Call, name: string, typed: st
 
 function ofResource({ plugin }: Server, template: string, name: string): Complete | undefined {
   for (const [uri, resource] of plugin.resources) {
-    if (uri.replaceAll("*}", "}") === template && Object.hasOwn(resource.complete, name)) return resource.complete[name];
+    if (uri.replaceAll("*}", "}") === template && Object.hasOwn(resource.complete, name))
+      return resource.complete[name];
   }
   return undefined;
 }

@@ -1,18 +1,18 @@
 // Written by `python -m broker.authoring.stubs` from the table of operations (`broker/core/host.json`).
 
 export interface Log {
-  /** at most 8192 characters */
+  // at most 8192 characters
   message: string;
-  /** "info" if unsaid */
+  // "info" if unsaid
   level?: "debug" | "error" | "info" | "warn";
 }
 
 export interface Toast {
-  /** at most 200 characters */
+  // at most 200 characters
   title: string;
-  /** at most 1000 characters */
+  // at most 1000 characters
   message?: string;
-  /** "info" if unsaid */
+  // "info" if unsaid
   kind?: "error" | "info" | "warn";
 }
 
@@ -21,43 +21,43 @@ export interface Shown {
 }
 
 export interface RegisterCommand {
-  /** like ^[A-Za-z0-9_.-]{1,64}$ */
+  // like ^[A-Za-z0-9_.-]{1,64}$
   name: string;
-  /** at most 200 characters */
+  // at most 200 characters
   title?: string;
-  /** at most 1000 characters */
+  // at most 1000 characters
   description?: string;
-  /** at most 256 characters */
+  // at most 256 characters
   handler?: string;
 }
 
 export interface SetStatus {
-  /** like ^[A-Za-z0-9_.-]{1,64}$ */
+  // like ^[A-Za-z0-9_.-]{1,64}$
   key: string;
-  /** at most 200 characters */
+  // at most 200 characters
   value: string;
 }
 
 export interface Progress {
   progress: number;
   total?: number | null;
-  /** at most 1000 characters */
+  // at most 1000 characters
   message?: string | null;
 }
 
 export interface ConfigGet {
-  /** at most 256 characters */
+  // at most 256 characters
   key?: string | null;
 }
 
 export interface ConfigSet {
-  /** at most 256 characters */
+  // at most 256 characters
   key: string;
   value: string | number | boolean | unknown[] | null;
 }
 
 export interface Secret {
-  /** like ^[A-Za-z0-9_.-]{1,64}$ */
+  // like ^[A-Za-z0-9_.-]{1,64}$
   name: string;
 }
 
@@ -66,9 +66,9 @@ export interface Held {
 }
 
 export interface SecretSet {
-  /** like ^[A-Za-z0-9_.-]{1,64}$ */
+  // like ^[A-Za-z0-9_.-]{1,64}$
   name: string;
-  /** at most 4096 characters */
+  // at most 4096 characters
   value: string;
 }
 
@@ -77,22 +77,22 @@ export interface Deleted {
 }
 
 export interface StateGet {
-  /** at most 256 characters */
+  // at most 256 characters
   key: string;
 }
 
 export interface StateSet {
-  /** at most 256 characters */
+  // at most 256 characters
   key: string;
   value: unknown;
 }
 
 export interface Read {
-  /** at most 4096 characters */
+  // at most 4096 characters
   path: string;
-  /** from 0; 0 if unsaid */
+  // from 0; 0 if unsaid
   offset?: number;
-  /** "utf-8" if unsaid */
+  // "utf-8" if unsaid
   encoding?: "base64" | "utf-8";
 }
 
@@ -103,13 +103,13 @@ export interface FileText {
 }
 
 export interface Write {
-  /** at most 4096 characters */
+  // at most 4096 characters
   path: string;
-  /** at most 1048576 characters */
+  // at most 1048576 characters
   text?: string;
-  /** at most 1048576 characters */
+  // at most 1048576 characters
   base64?: string;
-  /** false if unsaid */
+  // false if unsaid
   append?: boolean;
 }
 
@@ -118,16 +118,16 @@ export interface FileSize {
 }
 
 export interface Fetch {
-  /** at most 8192 characters */
+  // at most 8192 characters
   url: string;
-  /** "GET" if unsaid */
+  // "GET" if unsaid
   method?: "DELETE" | "GET" | "HEAD" | "PATCH" | "POST" | "PUT";
   headers?: Record<string, string>;
-  /** at most 1048576 characters */
+  // at most 1048576 characters
   body?: string;
-  /** more than 0; up to 60; 20.0 if unsaid */
+  // more than 0; up to 60; 20.0 if unsaid
   timeout?: number;
-  /** "utf-8" if unsaid */
+  // "utf-8" if unsaid
   encoding?: "base64" | "utf-8";
 }
 
@@ -139,11 +139,11 @@ export interface Page {
 }
 
 export interface Exec {
-  /** at most 256 of them */
+  // at most 256 of them
   command: string[];
-  /** at most 1048576 characters */
+  // at most 1048576 characters
   input?: string;
-  /** more than 0; up to 120.0; 10.0 if unsaid */
+  // more than 0; up to 120.0; 10.0 if unsaid
   timeout?: number;
 }
 
@@ -154,18 +154,18 @@ export interface Output {
 }
 
 export interface CallTool {
-  /** like ^[a-z0-9-]{1,32}$ */
+  // like ^[a-z0-9-]{1,32}$
   plugin: string;
-  /** at most 256 characters */
+  // at most 256 characters
   tool: string;
   arguments?: Record<string, unknown>;
 }
 
 export interface Ask {
-  /** at most 1000 characters */
+  // at most 1000 characters
   message: string;
   schema?: Record<string, unknown> | null;
-  /** at most 50 of them */
+  // at most 50 of them
   choices?: string[];
 }
 
@@ -175,9 +175,9 @@ export interface Answer {
 }
 
 export interface Pick {
-  /** at most 1000 characters */
+  // at most 1000 characters
   message: string;
-  /** at most 200 of them */
+  // at most 200 of them
   items: string[];
 }
 
@@ -186,20 +186,20 @@ export interface Chosen {
 }
 
 export interface Input {
-  /** at most 1000 characters */
+  // at most 1000 characters
   message: string;
-  /** at most 1000 characters */
+  // at most 1000 characters
   default?: string;
-  /** false if unsaid */
+  // false if unsaid
   secret?: boolean;
 }
 
 export interface Confirm {
-  /** at most 1000 characters */
+  // at most 1000 characters
   message: string;
-  /** at most 60 characters; "Yes" if unsaid */
+  // at most 60 characters; "Yes" if unsaid
   yes?: string;
-  /** at most 60 characters; "No" if unsaid */
+  // at most 60 characters; "No" if unsaid
   no?: string;
 }
 
@@ -208,10 +208,10 @@ export interface Confirmed {
 }
 
 export interface Show {
-  /** at most 8192 characters */
+  // at most 8192 characters
   uri: string;
   range?: Range | null;
-  /** true if unsaid */
+  // true if unsaid
   focus?: boolean;
 }
 
@@ -222,30 +222,30 @@ export interface Range {
 
 /** Both count from 0; characters are UTF-16 code units, as in the language server protocol. */
 export interface Position {
-  /** from 0; up to 2147483647 */
+  // from 0; up to 2147483647
   line: number;
-  /** from 0; up to 2147483647 */
+  // from 0; up to 2147483647
   character: number;
 }
 
 /** Work beside any call; `id` is the plugin's own name for it. */
 export interface Begin {
-  /** like ^[A-Za-z0-9_.-]{1,64}$ */
+  // like ^[A-Za-z0-9_.-]{1,64}$
   id: string;
-  /** at most 200 characters */
+  // at most 200 characters
   title: string;
-  /** at most 1000 characters */
+  // at most 1000 characters
   message?: string;
-  /** false if unsaid */
+  // false if unsaid
   cancellable?: boolean;
 }
 
 export interface Report {
-  /** like ^[A-Za-z0-9_.-]{1,64}$ */
+  // like ^[A-Za-z0-9_.-]{1,64}$
   id: string;
-  /** at most 1000 characters */
+  // at most 1000 characters
   message?: string | null;
-  /** from 0; up to 100 */
+  // from 0; up to 100
   percentage?: number | null;
 }
 
@@ -255,9 +255,9 @@ export interface Reported {
 }
 
 export interface Finish {
-  /** like ^[A-Za-z0-9_.-]{1,64}$ */
+  // like ^[A-Za-z0-9_.-]{1,64}$
   id: string;
-  /** at most 1000 characters */
+  // at most 1000 characters
   message?: string;
 }
 
@@ -271,7 +271,7 @@ export interface Document {
 }
 
 export interface ReadDocument {
-  /** at most 8192 characters */
+  // at most 8192 characters
   uri: string;
 }
 
@@ -283,15 +283,15 @@ export interface DocumentText {
 }
 
 export interface Edit {
-  /** at most 200 of them */
+  // at most 200 of them
   changes: Record<string, TextEdit[]>;
-  /** at most 200 characters */
+  // at most 200 characters
   label?: string;
 }
 
 export interface TextEdit {
   range: Range;
-  /** at most 1048576 characters */
+  // at most 1048576 characters
   newText: string;
 }
 
@@ -302,36 +302,36 @@ export interface Applied {
 
 /** All that the plugin says of a document, in the place of what it said before. */
 export interface Diagnostics {
-  /** at most 8192 characters */
+  // at most 8192 characters
   uri: string;
-  /** at most 1000 of them */
+  // at most 1000 of them
   diagnostics: Diagnostic[];
 }
 
 export interface Diagnostic {
   range: Range;
-  /** at most 4096 characters */
+  // at most 4096 characters
   message: string;
-  /** "warning" if unsaid */
+  // "warning" if unsaid
   severity?: "error" | "hint" | "info" | "warning";
-  /** at most 200 characters */
+  // at most 200 characters
   code?: string;
-  /** at most 10 of them */
+  // at most 10 of them
   fixes?: Fix[];
 }
 
 /** One way to get rid of a diagnostic. */
 export interface Fix {
-  /** at most 200 characters */
+  // at most 200 characters
   title: string;
-  /** at most 1000 of them */
+  // at most 1000 of them
   edits?: TextEdit[];
-  /** at most 64 characters */
+  // at most 64 characters
   command?: string;
 }
 
 export interface Subscribe {
-  /** at most 10 of them */
+  // at most 10 of them
   names: ("config.changed" | "document.closed" | "document.opened" | "document.saved" | "progress.cancelled" | "workspace.changed")[];
 }
 

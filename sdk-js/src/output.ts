@@ -4,28 +4,29 @@
  */
 
 import { realpathSync } from "node:fs";
+import type { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 
-type Write = typeof process.stdout.write;
-
-let wire: Write | undefined;
+/** @internal Whether it is Node, and none of those that are like it. */
+export const ofNode = !("Bun" in globalThis || "Deno" in globalThis);
+const real = Object.getOwnPropertyDescriptor(process, "stdout");
 let tested = "NODE_TEST_CONTEXT" in process.env;
 
-/** @internal What writes to the real stdout; what is printed from now on goes to stderr. */
-export function claimOutput(): Write {
-  if (wire === undefined) {
-    wire = process.stdout.write.bind(process.stdout) as Write;
-    process.stdout.write = ((...words: Parameters<Write>) => process.stderr.write(...words)) as Write;
-    if ("Bun" in globalThis || "Deno" in globalThis) divertConsole();
-  }
-  return wire;
+/** @internal What is printed from now on goes to stderr. The real stdout is not even opened by that. */
+export function divertOutput(): void {
+  Object.defineProperty(process, "stdout", { get: () => process.stderr, configurable: true, enumerable: true });
+  if (!ofNode) divertConsole();
+}
+
+/** @internal The real stdout, as Node has it. */
+export function realOutput(): Writable {
+  return (real?.get?.call(process) ?? real?.value ?? process.stdout) as Writable;
 }
 
 /** @internal This process tests plugins: stdout is its own, and `definePlugin` serves nothing by itself. */
 export function underTest(): void {
   tested = true;
-  if (wire !== undefined) process.stdout.write = wire;
-  wire = undefined;
+  if (real !== undefined) Object.defineProperty(process, "stdout", real);
 }
 
 /** @internal The file whose code called `called`. */
@@ -43,7 +44,7 @@ export function callerFile(called: Function): string | undefined {
 
 /** @internal Whether a file is the program that is run, and it is no test. */
 export function isMain(file: string | undefined): boolean {
-  return !tested && file !== undefined && process.argv[1] !== undefined && real(file) === real(process.argv[1]);
+  return !tested && file !== undefined && process.argv[1] !== undefined && resolved(file) === resolved(process.argv[1]);
 }
 
 function pathOf(name: string): string | undefined {
@@ -51,7 +52,7 @@ function pathOf(name: string): string | undefined {
   return name.startsWith("file:") ? fileURLToPath(name.replace(/[?#].*$/, "")) : name;
 }
 
-function real(path: string): string {
+function resolved(path: string): string {
   try {
     return realpathSync(path);
   } catch {
@@ -67,4 +68,4 @@ function divertConsole(): void {
 }
 
 // Nodes that run a text or a test runner have no plugin as their program.
-if (!tested && process.argv[1] !== undefined && !process.execArgv.includes("--test")) claimOutput();
+if (!tested && process.argv[1] !== undefined && !process.execArgv.includes("--test")) divertOutput();

@@ -14,7 +14,10 @@ import { serve } from "./stdio.ts";
 /** When hooks are asked. */
 export type On = "pre_request" | "post_response" | "on_connect" | "on_close";
 
-/** What is asked about the calls of others: nothing lets a call pass, `Deny` stops it, `Change` lets it pass otherwise. */
+/**
+ * What is asked about the calls of others: nothing lets a call pass, `Deny` stops it, `Change` lets it pass
+ * otherwise.
+ */
 export type Hook = (event: any, ctx: Ctx) => Awaitable<Deny | Change | void | undefined | null>;
 
 export interface PluginOptions {
@@ -91,7 +94,8 @@ export class Plugin implements Held {
   /** Offer something more; clients that want to know are told. Throws `Misdeclared` if its name is taken. */
   add<Kind extends keyof Offered>(kind: Kind, name: string, offered: Offered[Kind]): void {
     const held = this[kind] as Map<string, Offered[Kind]>;
-    if (!(offered instanceof MAKES[kind])) throw new Misdeclared(`${kind} "${name}": make it with \`${kind.slice(0, -1)}\``);
+    if (!(offered instanceof MAKES[kind]))
+      throw new Misdeclared(`${kind} "${name}": make it with \`${kind.slice(0, -1)}\``);
     if (held.has(name)) throw new Misdeclared(`${kind.slice(0, -1)} "${name}" is there already`);
     if (kind === "tools") checkName(name);
     held.set(name, offered);
@@ -108,7 +112,9 @@ export class Plugin implements Held {
     this.server?.updated(uri);
   }
 
-  /** Serve on stdin and stdout, until the client is gone. `definePlugin` does it by itself in the program's main file. */
+  /**
+   * Serve on stdin and stdout, until the client is gone. `definePlugin` does it by itself in the program's main file.
+   */
   async run(): Promise<void> {
     await serve(this);
   }
@@ -158,13 +164,15 @@ export function hook(run: Hook): Hook {
 export function definePlugin(options: PluginOptions): Plugin {
   const file = callerFile(definePlugin);
   const plugin = new Plugin(options, file);
-  if (isMain(file)) void plugin.run();
+  if (isMain(file)) setImmediate(() => void plugin.run()); // when its file has been run to its end
   return plugin;
 }
 
 function listenersOf(events: NonNullable<PluginOptions["events"]>): Plugin["listeners"] {
   return Object.entries(events).flatMap(([event, some]) =>
-    [some].flat().map((each) => ({ event, listener: each instanceof Listener ? each : new Listener({}, each as Listen) })),
+    [some]
+      .flat()
+      .map((each) => ({ event, listener: each instanceof Listener ? each : new Listener({}, each as Listen) })),
   );
 }
 

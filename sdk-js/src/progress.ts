@@ -9,8 +9,8 @@ const PACE = 20; // milliseconds between two reports; those between are left out
 let works = 0;
 
 /**
- * Reports of a call go under the token that its client gave, and nowhere if it gave none. Those of a command or an event
- * are broker's to show.
+ * Reports of a call go under the token that its client gave, and nowhere if it gave none. Those of a command or an
+ * event are broker's to show.
  *
  * It is over at the end of its block (`using p = ctx.progress(...)`), or when `end` says so.
  */

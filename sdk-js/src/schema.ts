@@ -21,8 +21,7 @@ export interface Issue {
 }
 
 export type Validated<Output> =
-  | { readonly value: Output; readonly issues?: undefined }
-  | { readonly issues: readonly Issue[] };
+  { readonly value: Output; readonly issues?: undefined } | { readonly issues: readonly Issue[] };
 
 /** What zod, valibot, arktype and many others have in common. */
 export interface StandardSchema<Input = unknown, Output = Input> {
@@ -166,7 +165,8 @@ export function described(schema: AnySchema, what: string): Json {
 }
 
 function advice(vendor: string): string {
-  const how = vendor === "valibot" ? "wrap it in `toStandardJsonSchema` of @valibot/to-json-schema, or" : "update it, or";
+  const how =
+    vendor === "valibot" ? "wrap it in `toStandardJsonSchema` of @valibot/to-json-schema, or" : "update it, or";
   return `a schema of ${vendor} does not say its JSON Schema; ${how} give that as \`inputSchema\` (\`outputSchema\`) too`;
 }
 

@@ -1,16 +1,17 @@
 /*
  * The owner of stdin and stdout, and a plugin's life between the two.
  *
- * Rule 1: what the plugin prints goes to stderr, so it cannot tear a message (see `output`).
+ * Rule 1: what the plugin prints goes to stderr, so it cannot tear a message (see `output` and `pipes`).
  * Rule 2: no write blocks; a client that does not read is not listened to either, from `MOST_UNSENT` bytes on.
  * Rule 3: it ends when its client is gone, or at a signal; a second signal ends it at once.
  */
 
 import { Buffer } from "node:buffer";
 import { Socket } from "node:net";
+import type { Readable, Writable } from "node:stream";
 import { MAX_HOST_LINE, VARIABLE } from "./host.ts";
 import type { Channel } from "./host.ts";
-import { claimOutput } from "./output.ts";
+import { claimPipes } from "./pipes.ts";
 import type { Plugin } from "./plugin.ts";
 import { ENDING, Server } from "./server.ts";
 import { Lines } from "./wire.ts";
@@ -19,12 +20,11 @@ const MOST_UNSENT = 32 << 20; // bytes
 
 /** Serve on this process's stdin and stdout, until the client is gone; then the process ends. */
 export async function serve(plugin: Plugin): Promise<void> {
-  const write = claimOutput();
-  const { stdin, stdout } = process;
-  const server: Server = new Server(plugin, (line) => send(write, line), { channel: channelGiven() });
+  const { input, output } = claimPipes();
+  const server: Server = new Server(plugin, (line) => send(input, output, line), { channel: channelGiven() });
   let ending: Promise<void> | undefined;
-  const end = (): void => void (ending ??= ended(server));
-  stdout.on("error", () => process.exit(0)); // nobody reads any more
+  const end = (): void => void (ending ??= ended(server, output));
+  output.on("error", () => process.exit(0)); // nobody reads any more
   process.on("unhandledRejection", (error) => server.failed("a promise that nobody awaits", error));
   let signals = 0;
   for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, () => (++signals > 1 ? process.exit(1) : end()));
@@ -34,26 +34,24 @@ export async function serve(plugin: Plugin): Promise<void> {
     server.failed("start", error);
     process.exit(1);
   }
-  stdin.on("data", (data: Buffer) => server.feed(data));
-  stdin.on("end", () => {
+  input.on("data", (data: Buffer) => server.feed(data));
+  input.on("end", () => {
     server.feed("\n"); // a last line may have no end
     end();
   });
-  stdin.on("error", end);
+  input.on("error", end);
 }
 
-function send(write: typeof process.stdout.write, line: string): void {
-  write(line);
-  const { stdin, stdout } = process;
-  if (stdout.writableLength <= MOST_UNSENT || stdin.isPaused()) return;
-  stdin.pause();
-  stdout.once("drain", () => stdin.resume());
+function send(input: Readable, output: Writable, line: string): void {
+  output.write(line);
+  if (output.writableLength <= MOST_UNSENT || input.isPaused()) return;
+  input.pause();
+  output.once("drain", () => input.resume());
 }
 
-async function ended(server: Server): Promise<void> {
-  process.stdin.pause();
+async function ended(server: Server, output: Writable): Promise<void> {
   await server.close();
-  const flushed = new Promise((resolve) => claimOutput()("", resolve));
+  const flushed = new Promise((resolve) => output.write("", resolve));
   const late = new Promise((resolve) => setTimeout(resolve, ENDING * 1000));
   await Promise.race([flushed, late]);
   process.exit(0);

@@ -10,6 +10,5 @@ underTest();
 
 export { Failed, type Json, type Pending, type Reply, type Report } from "./testing/client.ts";
 export type { MovedClock } from "./testing/clock.ts";
-export { Chosen, example, examples, hostile } from "./testing/examples.ts";
 export { type Harness, type Options, pluginClient, type Testable } from "./testing/harness.ts";
 export type { HostOptions, RecordingHost } from "./testing/host.ts";

@@ -226,9 +226,10 @@ const DATE = /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])$/;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 const FORMATS: Record<string, (text: string) => boolean> = {
-  "date": (text) => DATE.test(text) && !Number.isNaN(Date.parse(text)),
-  "date-time": (text) => DATE.test(text.slice(0, 10)) && /^[Tt ]/.test(text.slice(10)) && !Number.isNaN(Date.parse(text)),
-  "email": (text) => /^[^\s@]+@[^\s@]+$/.test(text),
-  "uri": (text) => URL.canParse(text),
-  "uuid": (text) => UUID.test(text),
+  date: (text) => DATE.test(text) && !Number.isNaN(Date.parse(text)),
+  "date-time": (text) =>
+    DATE.test(text.slice(0, 10)) && /^[Tt ]/.test(text.slice(10)) && !Number.isNaN(Date.parse(text)),
+  email: (text) => /^[^\s@]+@[^\s@]+$/.test(text),
+  uri: (text) => URL.canParse(text),
+  uuid: (text) => UUID.test(text),
 };

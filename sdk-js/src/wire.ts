@@ -2,8 +2,9 @@
  * Lines to messages and back: JSON-RPC 2.0, one message a line, with no I/O.
  *
  * Rule 1: a bad line costs only itself. Where its id can be recovered it is answered, with the id as it was written.
- * Rule 2: an id is kept as its JSON text, so that it is told apart by type and value, however large, and never converted.
- * Rule 3: what two readers could read differently is refused: a key twice, a number without end, what is not UTF-8.
+ * Rule 2: an id is kept as its JSON text, so that it is told apart by type and value, however large, and never
+ * converted. Rule 3: what two readers could read differently is refused: a key twice, a number without end, what is
+ * not UTF-8.
  */
 
 import { Buffer, isUtf8 } from "node:buffer";
@@ -172,7 +173,8 @@ function shaped(value: Record<string, unknown>, id: Id | null | undefined, sourc
 function idOf(value: unknown, span: Span | undefined, source: string): Id | null | undefined {
   if (value === undefined || value === null) return value;
   const id = token(value, span, source);
-  if (id === undefined) throw new BadLine(REQUEST, "the message is not JSON-RPC 2.0: `id` is no whole number and no text");
+  if (id === undefined)
+    throw new BadLine(REQUEST, "the message is not JSON-RPC 2.0: `id` is no whole number and no text");
   if (id.length > MAX_ID + 2 || (typeof value === "number" && id.length > MAX_DIGITS)) {
     throw new BadLine(REQUEST, "the id is too long");
   }
@@ -312,7 +314,9 @@ function recovered(line: Uint8Array): Id | undefined {
 
 function readable(raw: Buffer): Id | undefined {
   try {
-    return isUtf8(raw) ? (idOf(parsed(raw.toString("utf8")), [0, raw.length], raw.toString("utf8")) ?? undefined) : undefined;
+    return isUtf8(raw)
+      ? (idOf(parsed(raw.toString("utf8")), [0, raw.length], raw.toString("utf8")) ?? undefined)
+      : undefined;
   } catch {
     return undefined;
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import shutil
 import textwrap
 from pathlib import Path
@@ -131,6 +132,7 @@ def python(folder: Path, code: str = SDK, more: str = '[permissions]\nui = ["toa
     made(folder, MANIFEST.format(name="greeter", entry="plugin.py") + more + commands, {"plugin.py": code})
     sdk = Path(broker_sdk.__file__).parent
     shutil.copytree(sdk, folder / "broker_sdk", ignore=shutil.ignore_patterns("__pycache__", "testing"))
+    compileall.compile_dir(folder / "broker_sdk", quiet=1)  # as pip does; a confined process could not keep it
     return folder
 
 

@@ -12,7 +12,7 @@ from broker.authoring.creating import TEMPLATES, create
 from broker.authoring.declarations import declarations, write
 from broker.cli.creating import types
 from broker.errors import ConfigError
-from tests.authoring.test_templates import installed
+from tests.npm_installed import installed
 from tests.servers import NODE_MODULES
 
 MANIFEST = """name = "todos"

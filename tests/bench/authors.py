@@ -20,7 +20,9 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-SERVERS = {
+from tests.servers import NODE_MODULES
+
+PYTHON = {
     "broker_sdk": """
 from broker_sdk import Plugin
 plugin = Plugin("echo", version="1")
@@ -46,7 +48,35 @@ async def echo(text: str) -> str:
 server.run(show_banner=False)
 """,
 }
-OURS = next(iter(SERVERS))
+JAVASCRIPT = {
+    "@plugin-broker/sdk": """
+import { definePlugin, s, tool } from "@plugin-broker/sdk";
+const echo = tool({ input: s.object({ text: s.string() }), run: ({ text }) => text });
+export default definePlugin({ name: "echo", version: "1", tools: { echo } });
+""",
+    "server 2": """
+import { McpServer } from "@modelcontextprotocol/server";
+import { serveStdio } from "@modelcontextprotocol/server/stdio";
+import * as z from "zod";
+serveStdio(() => {
+  const server = new McpServer({ name: "echo", version: "1" });
+  const inputSchema = z.object({ text: z.string() });
+  server.registerTool("echo", { inputSchema }, ({ text }) => ({ content: [{ type: "text", text }] }));
+  return server;
+});
+""",
+    "sdk 1": """
+import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
+import { StdioServerTransport } from "@modelcontextprotocol/sdk/server/stdio.js";
+import * as z from "zod";
+const server = new McpServer({ name: "echo", version: "1" });
+const inputSchema = { text: z.string() };
+server.registerTool("echo", { inputSchema }, ({ text }) => ({ content: [{ type: "text", text }] }));
+await server.connect(new StdioServerTransport());
+""",
+}
+LANGUAGES = {"Python": (sys.executable, "py", PYTHON), "JavaScript": ("node", "mjs", JAVASCRIPT)}
+"""What runs a file, how its name ends, and the servers: ours first."""
 CALLS = 300
 OPENING = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
 
@@ -61,10 +91,10 @@ class Figures:
 class Session:
     """A server, spoken to line by line."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, command: list[str]) -> None:
         self.spawned = time.perf_counter()
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-        self.process = subprocess.Popen([sys.executable, str(file)], stdin=pipe, stdout=pipe, stderr=nothing)
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nothing)
 
     def ask(self, id: int, method: str, params: object) -> None:
         """Send a request and wait for its answer."""
@@ -86,9 +116,9 @@ class Session:
         self.process.stdout.close()
 
 
-def measure(file: Path, found: Figures) -> None:
+def measure(command: list[str], found: Figures) -> None:
     """One round of one server."""
-    session = Session(file)
+    session = Session(command)
     try:
         session.ask(0, "initialize", OPENING)
         found.start.append(1e3 * (time.perf_counter() - session.spawned))
@@ -102,21 +132,26 @@ def measure(file: Path, found: Figures) -> None:
         session.end()
 
 
-def run(rounds: int, folder: Path) -> dict[str, Figures]:
-    """Every server once a round, so that all see the same machine."""
-    figures = {name: Figures() for name in SERVERS}
-    files = {name: folder / f"server_{number}.py" for number, name in enumerate(SERVERS)}
-    for name, script in SERVERS.items():
+def run(rounds: int, folder: Path, language: str) -> dict[str, Figures]:
+    """Every server of a language once a round, so that all see the same machine."""
+    program, suffix, servers = LANGUAGES[language]
+    if not (folder / "node_modules").exists():
+        (folder / "node_modules").symlink_to(NODE_MODULES)
+    figures = {name: Figures() for name in servers}
+    files = {name: folder / f"server_{number}.{suffix}" for number, name in enumerate(servers)}
+    for name, script in servers.items():
         files[name].write_text(script)
     for _ in range(rounds):
         for name, file in files.items():
-            measure(file, figures[name])
+            measure([program, str(file)], figures[name])
     return figures
 
 
-def table(figures: dict[str, Figures]) -> Table:
-    found = Table("plugin written with", "start, ms", "private, MiB", "echo, µs", title="How many times ours")
-    ours = (min(figures[OURS].start), min(figures[OURS].memory), statistics.median(figures[OURS].echo))
+def table(figures: dict[str, Figures], language: str) -> Table:
+    title = f"{language}: how many times ours"
+    found = Table("plugin written with", "start, ms", "private, MiB", "echo, µs", title=title)
+    first = next(iter(figures.values()))
+    ours = (min(first.start), min(first.memory), statistics.median(first.echo))
     for name, each in figures.items():
         values = (min(each.start), min(each.memory), statistics.median(each.echo))
         cells = [f"{value:,.0f} ({value / own:.1f}x)" for value, own in zip(values, ours, strict=True)]
@@ -129,7 +164,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        Console().print(table(run(asked.rounds, Path(folder))))
+        for language in LANGUAGES:
+            Console().print(table(run(asked.rounds, Path(folder), language), language))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Example(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Tab(Struct):
-    """One language of a page. `long` is made of the table, `short` is written by hand."""
+    """One language of a page. `long` is what every operation has, `short` a better way for this one, or empty."""
 
     title: str
     fence: str
@@ -85,7 +85,7 @@ def tabs(name: str, example: Example) -> list[Tab]:
         Tab("Python", "python", _python(name, params), example.python),
         Tab("TypeScript", "ts", _typescript(name, params), example.typescript),
         Tab("Lua", "lua", _lua(name, params), example.lua),
-        Tab("WASM", "python", _wasm(name, params), ""),
+        Tab("WASM", "python", _wasm(name, params), _call("answer = call", name, params)),
     ]
 
 
@@ -140,11 +140,16 @@ def _often(rate: float) -> str:
 
 def _tabbed(name: str, example: Example) -> Iterator[str]:
     for tab in tabs(name, example):
-        code = f"{tab.short.strip()}\n\n{_OR[tab.fence]} or\n{tab.long}" if tab.short else tab.long
+        code = f"{tab.short.strip()}\n\n{_OR[tab.title]}\n{tab.long}" if tab.short else tab.long
         yield f'=== "{tab.title}"\n\n{indent(_fenced(tab.fence, code), "    ")}'
 
 
-_OR = {"python": "#", "ts": "//", "lua": "--"}
+_OR = {
+    "Python": "# or",
+    "TypeScript": "// or",
+    "Lua": "-- or",
+    "WASM": "# or, by the import `host.call` that every guest has",
+}
 
 
 def _fenced(fence: str, code: str) -> str:
@@ -155,12 +160,17 @@ def _fenced(fence: str, code: str) -> str:
 
 
 def _python(name: str, params: Mapping[str, Any]) -> str:
+    return _call("await ctx.host.request", name, params)
+
+
+def _call(head: str, name: str, params: Mapping[str, Any]) -> str:
+    """A call of a function of Python's, with the params as keywords."""
     given = {f"{key}=": value for key, value in params.items()}
-    line = ", ".join([PYTHON.write(name), *(PYTHON.write(value, key) for key, value in given.items())])
-    call = f"await ctx.host.request({line})"
-    if len(call) <= WIDTH and "\n" not in call:
-        return call
-    return PYTHON.broken("await ctx.host.request", ("(", ")"), {"": name, **given})
+    words = ", ".join([PYTHON.write(name), *(PYTHON.write(value, key) for key, value in given.items())])
+    line = f"{head}({words})"
+    if len(line) <= WIDTH and "\n" not in line:
+        return line
+    return PYTHON.broken(head, ("(", ")"), {"": name, **given})
 
 
 def _typescript(name: str, params: Mapping[str, Any]) -> str:

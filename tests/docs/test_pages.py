@@ -12,7 +12,9 @@ from broker.core.manifest import Manifest
 from broker.permissions.scopes import KINDS, UI
 from tests.docs import site
 from tests.docs.blocks import blocks
-from tests.docs.running import Reader
+from tests.docs.running import Reader, mistyped
+from tests.npm_installed import installed
+from tests.servers import ROOT
 
 PAGES = {str(path.relative_to(site.DOCS / "pages")): path.read_text("utf-8") for path in site.DOCS.rglob("*.md")}
 # What builds, or starts a server of another SDK; the way of the others through the same commands is in the default run.
@@ -28,6 +30,25 @@ RUN = [
 @pytest.mark.parametrize("name", RUN)
 def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
     Reader(tmp_path).read(PAGES[name])
+
+
+def test_the_types_of_every_page_are_right(tmp_path: Path) -> None:
+    installed(tmp_path)
+    (tmp_path / "package.json").write_text('{ "type": "module" }')
+    files: list[str] = []
+    for number, text in enumerate(PAGES.values()):
+        for each in blocks(text):
+            if each.language == "ts":
+                files.append(f"{number}/{each.file}")
+                (tmp_path / str(number)).mkdir(exist_ok=True)
+                (tmp_path / files[-1]).write_text(each.text)
+    assert len(files) > 5 and mistyped(tmp_path, *files) == ""
+
+
+def test_the_readme_shows_the_way_to_a_plugin_that_works(tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text("utf-8").partition("## Write a plugin\n")[2].partition("\n### ")[0]
+    assert len(section.splitlines()) <= 30
+    Reader(tmp_path).read(section)
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import blocks
-from tests.docs.running import Reader
+from tests.docs.running import Reader, mistyped
+from tests.npm_installed import installed
 
 
 def page(text: str) -> str:
@@ -55,6 +56,10 @@ def test_what_is_typed_reaches_the_command_and_folders_are_entered(tmp_path: Pat
     assert folder.name == "sub"
 
 
+def test_what_is_left_out_may_be_nothing(tmp_path: Path) -> None:
+    read(tmp_path, "'''console\n$ echo one two\none\n...\ntwo\n'''\n")
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -79,3 +84,11 @@ def test_a_block_may_be_left_out_only_with_a_reason() -> None:
     assert skipped.skipped == "it needs a network"
     (bare,) = blocks(page("<!-- not run: -->\n'''sh\npip install x\n'''\n"))
     assert not bare.skipped
+
+
+def test_a_wrong_type_is_found(tmp_path: Path) -> None:
+    installed(tmp_path)
+    (tmp_path / "a.mts").write_text(
+        'import { command } from "@plugin-broker/sdk";\ncommand({ run: (_, ctx) => ctx.tost("x") });\n'
+    )
+    assert "tost" in mistyped(tmp_path, "a.mts")

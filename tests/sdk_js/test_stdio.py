@@ -12,25 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.sdk_js.places import DEMO, SDK
-from tests.servers import NODE_MODULES
+from tests.sdk_js.places import DEMO, HERE
 
 Json = dict[str, Any]
-NOISY = """
-import { definePlugin, tool } from "@plugin-broker/sdk";
-console.log("at import");
-const talk = tool({
-  run() {
-    console.log("in a tool");
-    console.table([{ a: "in a table" }]);
-    process.stdout.write("and this");
-    console.error("on stderr");
-    return "said";
-  },
-});
-export default definePlugin({ name: "noisy", version: "1", tools: { talk } });
-console.info("after it");
-"""
 BOUND = 10.0  # seconds
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -52,18 +36,6 @@ def started(words: list[str], **options: Any) -> subprocess.Popen[bytes]:
 def texts(out: bytes) -> dict[int, str]:
     found = [json.loads(line) for line in out.splitlines()]
     return {each["id"]: each["result"]["content"][0]["text"] for each in found if "result" in each}
-
-
-def test_nothing_that_is_printed_reaches_the_wire(tmp_path: Path) -> None:
-    (tmp_path / "node_modules" / "@plugin-broker").mkdir(parents=True)
-    (tmp_path / "node_modules" / "@plugin-broker" / "sdk").symlink_to(SDK)
-    (tmp_path / "noisy.mjs").write_text(NOISY)
-    process = started(["node", str(tmp_path / "noisy.mjs")])
-    out, err = process.communicate(call(1, "talk"), BOUND)
-    assert texts(out) == {1: "said"}
-    assert process.returncode == 0
-    for said in (b"at import", b"in a tool", b"in a table", b"and this", b"on stderr", b"after it"):
-        assert said in err
 
 
 def test_what_is_in_flight_at_the_end_of_input_is_answered_and_the_end_is_quiet(tmp_path: Path) -> None:
@@ -147,10 +119,7 @@ def test_a_client_that_does_not_read_costs_bounded_memory_and_loses_nothing() ->
     stdout.close()
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("script", ["", "import '@plugin-broker/sdk';"])
-def test_a_program_that_is_no_plugin_is_left_alone(tmp_path: Path, script: str) -> None:
-    """Who imports the SDK without defining a plugin is not served, and ends."""
-    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
-    (tmp_path / "none.mjs").write_text(script)
-    assert subprocess.run(["node", str(tmp_path / "none.mjs")], timeout=BOUND, check=False).returncode == 0
+def test_a_program_that_defines_no_plugin_is_left_alone() -> None:
+    words = ["node", "--input-type=module", "--eval", "import '@plugin-broker/sdk'; console.log('mine');"]
+    done = subprocess.run(words, cwd=HERE, capture_output=True, timeout=BOUND, check=False)
+    assert (done.returncode, done.stdout) == (0, b"mine\n")

@@ -13,9 +13,10 @@ LEAST = {"Python": (3, 2), "JavaScript": (1.5, 1.5)}
 
 
 @pytest.mark.long
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_plugin_of_the_sdk_starts_sooner_and_is_smaller(tmp_path: Path, language: str) -> None:
-    figures = run(3, tmp_path, language)
+    figures = run(2, tmp_path, language)
     ours, *others = figures.values()
     start, memory = LEAST[language]
     for other in others:

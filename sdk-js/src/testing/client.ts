@@ -25,6 +25,7 @@ export class Failed extends Error {
   readonly code: number;
   readonly data: unknown;
 
+  /** @internal */
   constructor({ code, message, data }: Json) {
     super(message);
     this.name = "Failed";
@@ -40,6 +41,7 @@ export class Reply {
   readonly content: Json[];
   readonly isError: boolean;
 
+  /** @internal */
   constructor(raw: Json, progress: Report[]) {
     this.raw = raw;
     this.progress = progress;
@@ -57,7 +59,7 @@ export class Reply {
     return Object.keys(found ?? {}).join() === "result" ? found.result : found;
   }
 
-  /** Itself. Throws a `ToolError` with the tool's text when it failed. */
+  /** Itself. Throws a `ToolError` with the tool's text when it failed. @internal */
   checked(): this {
     if (this.isError) throw new ToolError(this.text);
     return this;
@@ -71,6 +73,7 @@ export class Pending {
   readonly #method: string;
   readonly #params: Json;
 
+  /** @internal */
   constructor(client: Client, id: number, method: string, params: Json) {
     this.id = id;
     this.#client = client;
@@ -107,13 +110,14 @@ export class Client {
   #numbers = 0;
   #ended: Error | undefined;
 
+  /** @internal */
   constructor(era: Era, write: (line: string) => void, answer: (method: string, params: Json) => Json) {
     this.era = era;
     this.#write = write;
     this.#answer = answer;
   }
 
-  /** Open a legacy connection; a modern one has no opening. */
+  /** Open a legacy connection; a modern one has no opening. @internal */
   async open(): Promise<void> {
     if (this.era === "modern") return;
     const opening = { protocolVersion: VERSIONS.legacy, capabilities: CAPABILITIES, clientInfo: INFO };
@@ -143,7 +147,7 @@ export class Client {
     return Object.fromEntries(Object.entries({ ...said, logLevel: "debug" }).map(([key, value]) => [META + key, value]));
   }
 
-  /** The same request with the answers to what was asked; its id. */
+  /** The same request with the answers to what was asked; its id. @internal */
   retry(method: string, params: Json, asked: Json): number {
     const requests = Object.entries<Json>(asked.inputRequests ?? {});
     const answers = requests.map(([key, each]) => [key, this.#answer(each.method, each.params ?? {})]);
@@ -155,20 +159,20 @@ export class Client {
     this.#say({ method, params });
   }
 
-  /** The whole answer to a request. */
+  /** The whole answer to a request. @internal */
   async answerTo(id: number): Promise<Json> {
     const reply = this.#replies.get(id);
     if (reply === undefined) throw new Error(`the answer to ${id} was taken already`);
     return bounded(reply, BOUND, "no answer").finally(() => this.#replies.delete(id));
   }
 
-  /** What was reported under a request's id. */
+  /** What was reported under a request's id. @internal */
   progressOf(id: number): Report[] {
     const reports = this.told.filter((each) => each.method === "notifications/progress").map((each) => each.params);
     return reports.filter((each) => each.progressToken === id) as Report[];
   }
 
-  /** A line of the plugin's. */
+  /** A line of the plugin's. @internal */
   hear(line: string): void {
     const message = JSON.parse(line) as Json;
     if ("method" in message && "id" in message) {
@@ -181,7 +185,7 @@ export class Client {
     }
   }
 
-  /** There is nothing more to hear. */
+  /** There is nothing more to hear. @internal */
   ended(why: string): void {
     this.#ended = new Error(why);
     for (const { reject } of this.#settle.values()) reject(this.#ended);

@@ -62,7 +62,7 @@ export class Harness {
   #write: (line: string) => void = () => {};
   #end: () => Promise<void> = async () => {};
 
-  /** Not running yet: `pluginClient` makes one that is. */
+  /** Not running yet: `pluginClient` makes one that is. @internal */
   constructor(options: Options) {
     this.#options = options;
     this.host = new RecordingHost(options);
@@ -176,7 +176,7 @@ export class Harness {
     await this.close();
   }
 
-  /** Serve a plugin in this process. */
+  /** Serve a plugin in this process. @internal */
   async runHere(plugin: Plugin): Promise<void> {
     const channel = this.#options.host === false ? undefined : this.#channel(plugin.name);
     const hear = inTurn((line: string) => this.client.hear(line));
@@ -189,7 +189,7 @@ export class Harness {
     await server.start();
   }
 
-  /** Start the file of a plugin. */
+  /** Start the file of a plugin. @internal */
   async runProcess(file: string): Promise<void> {
     const host = this.#options.host === false ? undefined : (line: string) => this.host.hear(line);
     const line = (text: string): void => this.client.hear(text);

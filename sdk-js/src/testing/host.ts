@@ -4,6 +4,7 @@ import type { Json } from "./client.ts";
 
 const UI = ["toast", "set_status", "register_command", "ask", "pick", "input", "confirm", "show", "progress"];
 const ALWAYS = ["log", "config.get", "state.get", "state.set", "progress", "events.subscribe"];
+/** @internal */
 export const OPERATIONS = [
   ...UI,
   ...["log", "progress.begin", "progress.report", "progress.end", "config.get", "config.set"],
@@ -59,6 +60,7 @@ export class RecordingHost {
   #numbers = 0;
   #send: (line: string) => void = () => {};
 
+  /** @internal */
   constructor({ grant, config, secrets, answers, replies, tools }: HostOptions = {}) {
     this.operations = OPERATIONS.filter((each) => grant === undefined || granted(each, new Set(grant)));
     this.config = { ...config };
@@ -70,13 +72,13 @@ export class RecordingHost {
 
   // The channel
 
-  /** Greet the plugin at the other end of a new channel, to which `send` writes a line. */
+  /** Greet the plugin at the other end of a new channel, to which `send` writes a line. @internal */
   open(plugin: string, send: (line: string) => void): void {
     this.#send = send;
     this.#write({ method: "hello", params: { version: 1, plugin, operations: this.operations, config: this.config } });
   }
 
-  /** A line of the plugin's. */
+  /** A line of the plugin's. @internal */
   hear(line: string): void {
     const message = JSON.parse(line) as Json;
     if (!("method" in message)) this.#running.get(message.id)?.(message);
@@ -84,7 +86,7 @@ export class RecordingHost {
     for (const look of this.#waiting) look();
   }
 
-  /** The plugin's whole answer to a command. */
+  /** The plugin's whole answer to a command. @internal */
   async run(command: string, given: unknown[]): Promise<Json> {
     const id = ++this.#numbers;
     const answer = new Promise<Json>((resolve) => this.#running.set(id, resolve));
@@ -199,7 +201,7 @@ export class RecordingHost {
     ask: ({ message, schema }) => elicited(this.answer(message), schema ?? {}),
   };
 
-  /** The next of the test's answers; null is a person who closes the question. */
+  /** The next of the test's answers; null is a person who closes the question. @internal */
   answer(message: string): unknown {
     this.asked.push(message);
     return this.answers.shift() ?? null;
@@ -208,7 +210,7 @@ export class RecordingHost {
 
 const SHOWN = { shown: true };
 
-/** A test's answer as a client gives it: a value alone is that of the only field. */
+/** A test's answer as a client gives it: a value alone is that of the only field. @internal */
 export function elicited(answer: unknown, schema: Json): Json {
   if (answer === null) return { action: "cancel" };
   if (typeof answer === "object" && !Array.isArray(answer)) return { action: "accept", content: answer };
@@ -216,7 +218,7 @@ export function elicited(answer: unknown, schema: Json): Json {
   return { action: "accept", content: { [field]: answer } };
 }
 
-/** What a promise gives, or an error when it has not within so many milliseconds. */
+/** What a promise gives, or an error when it has not within so many milliseconds. @internal */
 export function bounded<T>(promise: Promise<T>, bound: number, otherwise: string): Promise<T> {
   let timer: ReturnType<typeof setTimeout>;
   const late = new Promise<never>((_, reject) => {
