@@ -135,7 +135,7 @@ class EagerTask:
             error = failure = None  # they hold this frame, and this frame them, with all a call was given
 
     def _wait_for(self, waiting: Any) -> None:
-        if type(waiting) is Waiter:
+        if isinstance(waiting, Waiter):
             self._waiting = waiting
             waiting._wake = self._step  # pyright: ignore[reportPrivateUsage]
         elif waiting is None:  # `asyncio.sleep(0)`

@@ -71,15 +71,24 @@ class FdStream:
         """Queue one frame, in as many buffers as it comes; it is written at the end of this turn of the loop."""
         if self._out < 0:
             return
-        self._queue += buffers
-        for buffer in buffers:
-            self.unsent += len(buffer)
+        self._add(buffers)
         if not (self._scheduled or self._writing):
             self._scheduled = True
             if _written is not None:
                 _written.append(self)
             else:
                 self._loop.call_soon(self.flush)
+
+    def send_now(self, *buffers: Buffer) -> None:
+        """Queue one frame with which nothing else will be written: it is written now, after what was queued before."""
+        if self._out >= 0:
+            self._add(buffers)
+            self.flush()
+
+    def _add(self, buffers: tuple[Buffer, ...]) -> None:
+        self._queue += buffers
+        for buffer in buffers:
+            self.unsent += len(buffer)
 
     def pause(self) -> None:
         """Stop reading until `resume`, or until the other side has ended."""

@@ -56,6 +56,21 @@ async def test_frames_larger_than_the_pipe_arrive_whole_and_in_order(
     assert bytes(heard.data) == expected and near.unsent == 0
 
 
+async def test_what_is_sent_now_is_written_before_the_turn_ends_after_what_was_sent_before_it(
+    pipes: tuple[FdStream, FdStream, Heard, Heard],
+) -> None:
+    near, far, _, heard = pipes
+    near.send(b"first,")
+    near.send_now(b"second")
+    assert near.unsent == 0
+    async with asyncio.timeout(10):
+        await heard.arrived.wait()
+    assert bytes(heard.data) == b"first,second"
+    far.close_output()
+    far.send_now(b"nobody")
+    assert far.unsent == 0
+
+
 async def test_what_is_not_read_is_counted_and_its_draining_is_told(
     pipes: tuple[FdStream, FdStream, Heard, Heard],
 ) -> None:

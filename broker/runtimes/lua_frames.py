@@ -9,7 +9,7 @@ import struct
 
 MOST = 16 << 20  # bytes of a frame; a script's heap is not larger unless its user says so
 LOAD, INVOKE, ANSWER, REFUSAL = b"L", b"I", b"A", b"N"  # to the worker
-RESULT, FAILURE, KILLED, ASK = b"R", b"E", b"K", b"H"  # from it
+RESULT, TEXT, FAILURE, KILLED, ASK = b"R", b"T", b"E", b"K", b"H"  # from it
 HEAD = struct.Struct("!Icd")
 _LENGTH = struct.Struct("!I")
 
@@ -20,7 +20,7 @@ class Torn(Exception):
 
 def frame(kind: bytes, *parts: bytes, seconds: float = 0.0) -> bytes:
     """One frame."""
-    body = b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+    body = b"".join([_LENGTH.pack(len(part)) + part for part in parts])
     return HEAD.pack(len(body), kind, seconds) + body
 
 

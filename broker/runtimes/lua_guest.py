@@ -13,7 +13,7 @@ import logging
 import os
 import stat
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -38,6 +38,7 @@ MOST_PARAMS = 1 << 20  # bytes of what one of them is given
 
 Operations = Callable[[Spec, str, bytes, Call | None], Awaitable[bytes]]  # the host, for everybody
 Place = Literal["inprocess", "process"]
+T = TypeVar("T")
 
 
 _encode = msgspec.json.Encoder().encode
@@ -53,7 +54,7 @@ class Executor(Protocol):
     @property
     def pid(self) -> int | None: ...
     async def load(self, source: bytes, seconds: float) -> bytes: ...
-    async def invoke(self, kind: str, name: str, arguments: bytes, seconds: float) -> bytes: ...
+    async def invoke(self, kind: str, name: str, arguments: bytes, seconds: float) -> bytes | str: ...
     async def cancel(self, reason: str) -> bool: ...
     async def close(self) -> None: ...
 
@@ -101,18 +102,19 @@ class LuaGuest:
                 await self._tell("events.subscribe", {"names": sorted(found.events)}, "it hears of no events")
             return found
 
-    async def invoke(self, kind: Work, name: str, arguments: bytes, call: Call) -> bytes:
+    async def invoke(self, kind: Work, name: str, arguments: bytes, call: Call) -> bytes | str:
         """Run what the script registered. Raises `GuestError`, `Ended`, `BrokerError`."""
         return await self._invoke(kind, name, arguments, call, self._seconds)
 
     async def hook(self, event: bytes) -> bytes:
         """Run what the script has for this event. Raises `GuestError`, `Ended`, `BrokerError`."""
         name = msgspec.json.decode(event, type=_Event).type
-        return await self._invoke("hooks", name, event, None, HOOK)
+        said = await self._invoke("hooks", name, event, None, HOOK)
+        return _encode(said) if isinstance(said, str) else said
 
     async def _invoke(
         self, kind: Work | Literal["hooks"], name: str, arguments: bytes, call: Call | None, seconds: float
-    ) -> bytes:
+    ) -> bytes | str:
         async with self._turn:
             if self._executor is None:
                 await self._load()
@@ -165,7 +167,7 @@ class LuaGuest:
         child = await self._workers().begin(self.spec, self._memory, self._log)
         return InWorker(child, self._answer, self._log)
 
-    async def _run(self, work: Callable[[Executor], Awaitable[bytes]]) -> bytes:
+    async def _run(self, work: Callable[[Executor], Awaitable[T]]) -> T:
         """Have the state do something; afterwards it is gone unless it may be used again."""
         executor = self._executor
         assert executor is not None

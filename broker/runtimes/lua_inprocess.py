@@ -14,9 +14,8 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from broker.errors import BrokerError
-from broker.runtimes.lua_lane import Lane
 from broker.runtimes.lua_sandbox import Refused, Sandbox
-from broker.runtimes.overdue import Overdue
+from broker.runtimes.thread_lane import Job, Lane
 
 # Seconds from the end of a script's time until it is given up; a hook takes at most 0.1. What is given up is gone 0.25
 # after its time: the rest is for the kernel.
@@ -36,11 +35,10 @@ class InProcess:
     pid: int | None = None
 
     def __init__(self, name: str, memory: int, ask: Ask) -> None:
-        self._lane, self._memory, self._ask = Lane(name), memory, ask
+        self._lane, self._memory, self._ask = Lane(f"lua {name}"), memory, ask
         self._loop = asyncio.get_running_loop()
         self._sandbox: Sandbox | None = None
         self._pending: Future[bytes] | None = None
-        self._overdue = Overdue()
 
     async def load(self, source: bytes, seconds: float) -> bytes:
         """Run the script once; what it registered. Raises `ScriptError`, `Killed`, `Wedged`."""
@@ -51,7 +49,7 @@ class InProcess:
 
         return await self._run(first, seconds)
 
-    async def invoke(self, kind: str, name: str, arguments: bytes, seconds: float) -> bytes:
+    async def invoke(self, kind: str, name: str, arguments: bytes, seconds: float) -> bytes | str:
         """Call what it registered; `seconds` 0: as long as it takes. Raises `ScriptError`, `Killed`, `Wedged`."""
         sandbox = self._sandbox
         assert sandbox is not None
@@ -64,35 +62,38 @@ class InProcess:
             self._sandbox.cancel(reason)
         if self._pending is not None:
             self._pending.cancel()
-        done, _ = await asyncio.wait([self._lane.submit(_nothing)], timeout=GRACE)
-        return bool(done)
+        try:
+            async with asyncio.timeout(GRACE):
+                await self._lane.submit(_nothing)
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Let go of it; the thread ends after what it does."""
         if self._sandbox is not None:
             self._sandbox.cancel("its plugin was stopped")
         self._sandbox = None
-        self._overdue.close()
         self._lane.end()
 
-    async def _run(self, job: Callable[[], bytes], seconds: float) -> bytes:
-        future = self._lane.submit(job)
-        if not seconds:
-            return await future
-        self._overdue.begin(self._loop.time() + seconds + GRACE, lambda: self._look(future))
+    async def _run(self, work: Callable[[], T], seconds: float) -> T:
+        job: Job[T] = Job()
+        if seconds:
+            self._lane.overdue.begin(self._loop.time() + seconds + GRACE, lambda: self._look(job))
+        self._lane.begin(job, work)
         try:
-            return await future
+            return await job
         finally:
-            self._overdue.end()
+            self._lane.overdue.end()
 
-    def _look(self, future: asyncio.Future[bytes]) -> None:
+    def _look(self, job: Job[T]) -> None:
         """Give up on what is overdue; what waits for its host is not."""
-        if future.done():
+        if job.done():
             return
         if self._sandbox is None or self._sandbox.overdue > GRACE:
-            future.set_exception(Wedged())
+            job.give_up(Wedged())
         else:
-            self._overdue.begin(self._loop.time() + GRACE / 5, lambda: self._look(future))
+            self._lane.overdue.begin(self._loop.time() + GRACE / 5, lambda: self._look(job))
 
     def _host(self, op: bytes, params: bytes) -> bytes:
         """On the thread of the script."""

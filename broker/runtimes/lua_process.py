@@ -11,6 +11,7 @@ import asyncio
 import math
 
 from broker.confine.tree import Child, describe_exit
+from broker.eager import Waiter
 from broker.errors import BrokerError
 from broker.runtimes import lua_frames as frames
 from broker.runtimes.lua_inprocess import GRACE, Ask, Wedged
@@ -29,7 +30,7 @@ class InWorker:
         self._child, self._ask = child, ask
         self._loop = asyncio.get_running_loop()
         self._frames = frames.Frames()
-        self._waiting: asyncio.Future[bytes] | None = None
+        self._waiting: Waiter[bytes | str] | None = None
         self._asked: asyncio.Task[None] | None = None
         self._deadline = math.inf
         self._overdue = Overdue()
@@ -44,9 +45,12 @@ class InWorker:
 
     async def load(self, source: bytes, seconds: float) -> bytes:
         """Run the script once; what it registered. Raises `ScriptError`, `Killed`, `Wedged`."""
-        return await self._said(frames.frame(frames.LOAD, source, seconds=seconds), seconds + BOOT)
+        registered = await self._said(frames.frame(frames.LOAD, source, seconds=seconds), seconds + BOOT)
+        if isinstance(registered, str):
+            raise Killed("it wrote what is no answer")
+        return registered
 
-    async def invoke(self, kind: str, name: str, arguments: bytes, seconds: float) -> bytes:
+    async def invoke(self, kind: str, name: str, arguments: bytes, seconds: float) -> bytes | str:
         """Call what it registered; `seconds` 0: as long as it takes. Raises `ScriptError`, `Killed`, `Wedged`."""
         asked = frames.frame(frames.INVOKE, kind.encode(), name.encode(), arguments, seconds=seconds)
         return await self._said(asked, seconds)
@@ -66,11 +70,11 @@ class InWorker:
         self._stream.close()
         self._errors.close()
 
-    async def _said(self, asked: bytes, seconds: float) -> bytes:
-        self._waiting = answer = self._loop.create_future()
+    async def _said(self, asked: bytes, seconds: float) -> bytes | str:
+        answer: Waiter[bytes | str] = Waiter()
+        self._waiting = answer
         self._deadline = self._loop.time() + (seconds or math.inf)
-        self._stream.send(asked)
-        self._stream.flush()  # now, because nothing else will be written with it
+        self._stream.send_now(asked)
         if not seconds:
             return await answer
         self._overdue.begin(self._deadline + GRACE, lambda: self._look(answer))
@@ -79,12 +83,12 @@ class InWorker:
         finally:
             self._overdue.end()
 
-    def _look(self, answer: asyncio.Future[bytes]) -> None:
+    def _look(self, answer: Waiter[bytes | str]) -> None:
         if answer.done():
             return
         late = self._loop.time() - self._deadline
         if self._asked is None and late >= GRACE:
-            answer.set_exception(Wedged())
+            answer.wake(None, Wedged())
         else:
             self._overdue.begin(self._loop.time() + max(GRACE - late, GRACE / 5), lambda: self._look(answer))
 
@@ -104,7 +108,9 @@ class InWorker:
         if self._waiting is None or self._waiting.done():
             raise frames.Torn
         if kind == frames.RESULT:
-            self._waiting.set_result(text)
+            self._waiting.wake(text)
+        elif kind == frames.TEXT:
+            self._waiting.wake(text.decode())
         elif kind == frames.FAILURE:
             self._fail(ScriptError(text.decode("utf-8", "replace")))
         elif kind == frames.KILLED:
@@ -122,11 +128,11 @@ class InWorker:
             said = frames.frame(frames.REFUSAL, f"broker could not do that ({type(error).__name__})".encode())
         self._deadline += self._loop.time() - began
         self._asked = None
-        self._stream.send(said)
+        self._stream.send_now(said)
 
     def _fail(self, error: Exception) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(error)
+        if self._waiting is not None:
+            self._waiting.wake(None, error)
 
     def _gone(self) -> None:
         code = self._child.code

@@ -3,8 +3,8 @@
 Imports nothing of ours: the worker process runs it too, in a Python that sees little else.
 
 Rule 1: no object of Python's reaches a script. It gets functions of Lua's, and texts.
-Rule 2: nothing raises from Python into Lua, and the bound of memory is lifted whenever Python works for the state: an
-        error of Lua's that jumps over Python's lock freezes or aborts the whole process.
+Rule 2: nothing raises from Python into Lua, and the bound of memory is lifted whenever Python hands something over for
+        which there may be no room: an error of Lua's that jumps over Python's lock freezes or aborts the whole process.
 Rule 3: a state whose script was ended is never used again.
 """
 
@@ -24,8 +24,10 @@ MEMORY = 16 << 20  # bytes of a script's heap; the time that ending it takes gro
 SECONDS = 0.1  # of its own work that a call may take
 MAX_SOURCE = 1 << 20  # bytes of one file
 COSTLY = 50_000_000  # steps of one call of a C function; no hook is called in it, and it takes 50 to 200 ms
+FOREVER = float("inf")
 HOP = 0.0001  # seconds of what its host takes that are its own: who only asks comes to an end, too
 FREE = 1 << 62  # steps, where the whole process can be killed
+ROOM = 64 << 10  # bytes of memory that lupa may need to hand something over, beside it
 FILES = ("boot", "json", "api")
 _FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lua")
 
@@ -63,6 +65,8 @@ class Sandbox:
             max_memory=0,
         )
         self._bound: Any = lua.set_max_memory
+        self._used: Any = lua.get_memory_used
+        self._memory = memory
         boot = lua.execute(
             _source("boot"), self._tick, lambda: self._bound(memory), memory // 2, costly, name=b"=boot", mode="t"
         )
@@ -71,6 +75,7 @@ class Sandbox:
         self._load: Any = entry[b"load"]
         self._invoke: Any = entry[b"invoke"]
         self._lua = lua
+        self._bound(memory)
 
     @property
     def overdue(self) -> float:
@@ -81,36 +86,40 @@ class Sandbox:
         """Run the script once; what it registered, as JSON. Raises `ScriptError`, `Killed`."""
         if len(source) > MAX_SOURCE:
             raise ScriptError(f"the file is larger than {MAX_SOURCE >> 20} MiB")
-        return self._run(seconds, self._load, source)
+        registered = self._run(seconds, len(source), self._load, source)
+        assert isinstance(registered, bytes)
+        return registered
 
-    def invoke(self, kind: bytes, name: bytes, arguments: bytes, seconds: float) -> bytes:
-        """Call what the script registered; JSON in, JSON out. `seconds` 0: as long as it takes."""
-        return self._run(seconds, self._invoke, kind, name, arguments)
+    def invoke(self, kind: bytes, name: bytes, arguments: bytes, seconds: float) -> bytes | str:
+        """Call what the script registered; JSON in, a text or JSON out. `seconds` 0: as long as it takes."""
+        return self._run(seconds, len(name) + len(arguments), self._invoke, kind, name, arguments)
 
     def cancel(self, reason: str) -> None:
         """From any thread: end what runs."""
         self.cancelled = reason
 
-    def _run(self, seconds: float, function: Any, *words: bytes) -> bytes:
+    def _run(self, seconds: float, size: int, function: Any, *words: bytes) -> bytes | str:
         if self.dead is not None:
             raise Killed(self.dead)
-        self._deadline = time.monotonic() + (seconds or float("inf"))
+        late = self._used() + size + ROOM > self._memory
+        if late:
+            self._bound(0)
+        self._deadline = time.monotonic() + (seconds or FOREVER)
         try:
-            found = function(*words)
+            found = function(late, *words)
         except BaseException as error:
+            self._bound(0)
             self.dead = "memory" if type(error).__name__ == "LuaMemoryError" else f"a failure of its state ({error!r})"
             raise Killed(self.dead) from None
         finally:
-            self._bound(0)
             self._deadline = 0.0
-        return self._outcome(found)
-
-    def _outcome(self, found: Any) -> bytes:
-        ok, value, *why = found
-        if ok is True:
-            return value
-        reason = why[0].decode("utf-8", "replace")
-        if value == b"killed":
+        if type(found) is bytes:
+            return found
+        if found[0] is True:
+            return _text(found[1])
+        _, what, why = found
+        reason = why.decode("utf-8", "replace")
+        if what == b"killed":
             self.dead = reason
             raise Killed(reason)
         raise ScriptError(reason)
@@ -134,6 +143,13 @@ class Sandbox:
         finally:
             self._deadline += max(time.monotonic() - began - HOP, 0.0)
             self.asking = False
+
+
+def _text(said: bytes) -> str:
+    try:
+        return said.decode()
+    except UnicodeDecodeError:
+        raise ScriptError("a text that is not UTF-8 cannot be sent") from None
 
 
 def _source(name: str) -> bytes:

@@ -36,7 +36,8 @@ def serve(pipe: _Pipe, sandbox: Sandbox) -> None:
             if kind == frames.LOAD:
                 answer = frames.RESULT, sandbox.load(parts[0], seconds)
             else:
-                answer = frames.RESULT, sandbox.invoke(parts[0], parts[1], parts[2], seconds)
+                found = sandbox.invoke(parts[0], parts[1], parts[2], seconds)
+                answer = (frames.TEXT, found.encode()) if isinstance(found, str) else (frames.RESULT, found)
         except ScriptError as error:
             answer = frames.FAILURE, str(error).encode("utf-8", "replace")
         except Killed as killed:

@@ -36,6 +36,7 @@ _NO_SUCH_METHOD, _BAD_PARAMS, _INTERNAL = -32601, -32602, -32603
 log = logging.getLogger("broker.served")
 
 _encode = msgspec.json.Encoder().encode
+_decode_text = msgspec.json.Decoder(str).decode
 
 # What a guest is asked for. Commands and events by their names; completions by `prompts NAME` or `templates TEXT`.
 Work = Kind | Literal["commands", "completions", "events"]
@@ -82,8 +83,10 @@ class Guest(Protocol):
         """Of its own process, if it has one."""
         ...
 
-    async def invoke(self, kind: Work, name: str, arguments: bytes, call: Call) -> bytes:
-        """Run a tool, prompt or command, read a resource, hear an event: JSON of arguments in, JSON of any value out.
+    async def invoke(self, kind: Work, name: str, arguments: bytes, call: Call) -> bytes | str:
+        """Run a tool, prompt or command, read a resource, hear an event: JSON of arguments in, a value out.
+
+        A value is JSON, or a text as it is.
 
         Cancelled, it returns when the guest works no more. Raises `GuestError`, `Ended`, `BrokerError`.
         """
@@ -302,7 +305,7 @@ class Served:
         except GuestError as error:
             raise RemoteError(_INTERNAL, str(error)) from None
 
-    async def _invoke(self, kind: Work, name: str, arguments: bytes, call: Call) -> bytes:
+    async def _invoke(self, kind: Work, name: str, arguments: bytes, call: Call) -> bytes | str:
         try:
             return await self._guest.invoke(kind, name, arguments, call)
         except Ended as ended:
@@ -379,8 +382,10 @@ def _nothing(spec: Spec) -> None:
     """What it showed was taken away already."""
 
 
-def tool_result(value: bytes) -> bytes:
+def tool_result(value: bytes | str) -> bytes:
     """A guest's value as the result of a tool. One that is a whole result already stays as it is."""
+    if isinstance(value, str):
+        return _encode({"content": [_words(value)]})
     match _first(value):
         case "{":
             members = eras.members(value)
@@ -388,7 +393,7 @@ def tool_result(value: bytes) -> bytes:
                 return value
             return _encode({"content": [_words(value.decode())], "structuredContent": Raw(value)})
         case '"':
-            return _encode({"content": [_words(msgspec.json.decode(value, type=str))]})
+            return _encode({"content": [_words(_decode_text(value))]})
         case "n":
             return b'{"content":[]}'
         case _:
@@ -400,22 +405,22 @@ def failed_tool(text: str) -> bytes:
     return _encode({"content": [_words(text)], "isError": True})
 
 
-def prompt_result(value: bytes) -> bytes:
+def prompt_result(value: bytes | str) -> bytes:
     """A guest's value as a prompt: a text is one message of the user's."""
-    if _first(value) == "{" and "messages" in eras.members(value):
+    if isinstance(value, bytes) and _first(value) == "{" and "messages" in eras.members(value):
         return value
     return _encode({"messages": [{"role": "user", "content": _words(_plain(value))}]})
 
 
-def resource_result(value: bytes, uri: str, mime: Raw | None) -> bytes:
+def resource_result(value: bytes | str, uri: str, mime: Raw | None) -> bytes:
     """A guest's value as the contents of the resource `uri`."""
-    if _first(value) == "{" and "contents" in eras.members(value):
+    if isinstance(value, bytes) and _first(value) == "{" and "contents" in eras.members(value):
         return value
     typed = {} if mime is None else {"mimeType": mime}
     return _encode({"contents": [{"uri": uri, **typed, "text": _plain(value)}]})
 
 
-def completion_result(value: bytes) -> bytes:
+def completion_result(value: bytes | str) -> bytes:
     """A guest's list of texts, or null, as the values that an argument may have. Raises `GuestError`."""
     try:
         found = msgspec.json.decode(value, type=_values) or list[str]()
@@ -429,7 +434,9 @@ def _words(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
 
 
-def _plain(value: bytes) -> str:
+def _plain(value: bytes | str) -> str:
+    if isinstance(value, str):
+        return value
     return msgspec.json.decode(value, type=str) if _first(value) == '"' else value.decode()
 
 
@@ -444,6 +451,6 @@ def _first(value: bytes) -> str:
 
 def _text(call: Call, member: str) -> str:
     try:
-        return msgspec.json.decode(call.params.get(member, Raw(b"null")), type=str)
+        return _decode_text(call.params.get(member, Raw(b"null")))
     except msgspec.MsgspecError:
         raise RemoteError(_BAD_PARAMS, f"{call.method} needs `{member}`, a text") from None

@@ -20,6 +20,7 @@ from broker.model import Listing, Spec
 from broker.permissions.redaction import Redactions
 from broker.runtimes.plugin_log import PluginLog
 from broker.runtimes.served import Served
+from broker.runtimes.thread_lane import Lane
 
 if TYPE_CHECKING:
     from broker.runtimes.wasm_cache import ModuleCache, Statistics
@@ -104,13 +105,12 @@ class WasmRuntime:
     async def _program(self, spec: Spec) -> AnyProgram:
         from broker.runtimes.wasm_abi import Unfit
         from broker.runtimes.wasm_cache import ModuleCache
-        from broker.runtimes.wasm_lane import Lane
 
         if self._cache is None:
             self._cache = ModuleCache(self._folder, self._key)
-        cache, lane = self._cache, Lane(f"{spec.name} loading")
+        cache, lane = self._cache, Lane(f"wasm {spec.name} loading")
         try:
-            return await lane.submit(lambda: cache.load(_file(Path(spec.entry or "")), spec.wasm)).future
+            return await lane.submit(lambda: cache.load(_file(Path(spec.entry or "")), spec.wasm))
         except (Unfit, OSError) as error:
             raise PluginUnavailable(
                 f"{spec.name} cannot be started: {error}", hint="`broker check` of its entry, or build it anew."

@@ -160,7 +160,7 @@ class ModuleCache:
 
     def _compiled(self, name: str, wasm: bytes) -> AnyProgram:
         began = time.monotonic()
-        code = compile_apart(wasm, self._compiling + COMPILING_MORE * (len(wasm) >> 20))
+        code = compile_apart(wasm, self._compiling + COMPILING_MORE * len(wasm) / (1 << 20))
         with self._lock:
             self.statistics.misses += 1
             self.statistics.compile_seconds += round(time.monotonic() - began, 3)
@@ -197,7 +197,7 @@ def compile_apart(wasm: bytes, seconds: float) -> bytes:
     if said[:1] == b"-":
         raise Unfit(f"its file is no valid WASM: {said[1:].decode('utf-8', 'replace')}")
     if said[:1] != b"+":
-        raise Unfit(f"it cannot be compiled within {seconds:g} s and {COMPILER_MEMORY >> 30} GiB of memory")
+        raise Unfit(f"it cannot be compiled within {seconds:.0f} s and {COMPILER_MEMORY >> 30} GiB of memory")
     return said[1:]
 
 

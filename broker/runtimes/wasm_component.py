@@ -26,8 +26,10 @@ from broker.runtimes.wasm_values import Function, Reader, Shape, Shapes, Writer
 from broker.runtimes.wasm_world import Grants, World
 
 MOST_INSTANCES, MOST_TABLES = 100, 100  # core instances and tables in one component; a Python has 20
+MOST_MEMORIES = 4  # of a component that is composed of others; JavaScript has 2
 UNTOUCHED = 5 << 20  # bytes an instance holds before its first call; a Python has 4.6 MB, others less
 _GIVEN = "broker:plugin/host@1."
+_TOO_FEW = "memory count too high"  # in what wasmtime says when an instance has more memories than it may
 _component: Any = importlib.import_module("wasmtime.component")
 _types: Any = importlib.import_module("wasmtime.component._types")
 # Where wasmtime says only in words why it ended a guest.
@@ -85,6 +87,7 @@ class ComponentProgram:
         """Raises `Unfit` for what may not be imported. `size`: bytes of the compiled code."""
         self.size = size
         self.component = component
+        self.memories = 1  # as far as is known; the first instance tells
         self.shapes = Shapes()
         self._resources: list[Any] = []
         self._linker: Any = _component.Linker(engine())
@@ -177,18 +180,31 @@ class ComponentInstance:
         self._number = next(numbers)
         self._inside = Inside(World(granted))
         self._functions: dict[int, Any] = {}
-        # One memory, because the limit counts each for itself: what shares nothing is not composed here.
-        self._store: Any = new_store(self._number, memory, instances=MOST_INSTANCES, tables=MOST_TABLES)
-        self._context: Any = raw.wasmtime_store_context(self._store)
+        self._store: Any = None
         _instances[self._number] = self._inside
         control.starting = True
         try:
-            with _Turn(self._number, self._inside, control):
-                self._instance, error = program.instantiate(self._context)
-                self._raise(control, error)
+            while self._lacks_memories(program, memory, count := program.memories, control):
+                program.memories = count + 1
         except GuestFailed:
             self.close()
             raise
+
+    def _lacks_memories(self, program: ComponentProgram, memory: int, count: int, control: Control) -> bool:
+        """Instantiate it with `count` memories; whether it wants and may have one more. Raises `GuestFailed`."""
+        if self._store is not None:
+            raw.wasmtime_store_delete(self._store)
+        share = memory if memory < 0 else memory // count  # the limit is of each for itself
+        self._store = new_store(self._number, share, instances=MOST_INSTANCES, tables=MOST_TABLES, memories=count)
+        self._context: Any = raw.wasmtime_store_context(self._store)
+        with _Turn(self._number, self._inside, control):
+            self._instance, error = program.instantiate(self._context)
+            if not error:
+                return False
+            text = error_text(error)
+            if _TOO_FEW in text and count < MOST_MEMORIES:
+                return True
+            raise self._failed(control, text)
 
     def call(self, control: Control, index: Any, type: Function, arguments: Sequence[Any]) -> Any:
         """What an exported function gives. Raises `GuestFailed`, after which only `close` is left; `ValueError` for
@@ -241,18 +257,19 @@ class ComponentInstance:
             self._inside.world.close()
 
     def _raise(self, control: Control, error: Any) -> None:
-        if not error:
-            return
-        text = error_text(error)
+        if error:
+            raise self._failed(control, error_text(error))
+
+    def _failed(self, control: Control, text: str) -> GuestFailed:
         self._inside.world.flush(control)
         if control.reason is not None:
-            raise GuestFailed(control.reason, SAID[control.reason])
+            return GuestFailed(control.reason, SAID[control.reason])
         if control.failure is not None:
-            raise GuestFailed(control.kind, control.failure)
+            return GuestFailed(control.kind, control.failure)
         kind = next((kind for words, kind in _BY_WORDS.items() if words in text), "trap")
         said = SAID.get(kind) or f"it was ended by an error: {text}"
         last = self._inside.world.said
-        raise GuestFailed(kind, f"{said}; the last that it wrote: {last}" if last else said)
+        return GuestFailed(kind, f"{said}; the last that it wrote: {last}" if last else said)
 
 
 class _Turn:

@@ -11,6 +11,7 @@ Rule 4: what must not be stopped by that, compiling, happens in another process.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import functools
 import importlib
 import threading
@@ -25,22 +26,24 @@ MOST_ELEMENTS = 10_000  # of a table, 8 bytes each
 MOST_TABLES = 4
 QUIET = 100  # ticks without a guest, after which there are none; waking the ticker for each call would cost 20 us
 TICK = 0.01  # seconds; costs 0.5 % of a core while a guest runs
-CONFIGURATION = "2"  # of `engine`; another number is another cache entry
+CONFIGURATION = "3"  # of `engine`; another number is another cache entry
 
 # The generated bindings are the only way to the calls below, and have no types.
 raw: Any = importlib.import_module("wasmtime._bindings")
 
 
-def _direct(name: str) -> Any:
+def _direct(name: str, library: Any) -> Any:
     """A function of the C library without the bindings' own around it, which takes as long as a short one."""
-    function, known = raw.dll[name], getattr(raw, f"_{name}")
+    function, known = library[name], getattr(raw, f"_{name}")
     function.argtypes, function.restype = known.argtypes, known.restype
     return function
 
 
-call_unchecked: Any = _direct("wasmtime_func_call_unchecked")
-memory_size: Any = _direct("wasmtime_memory_data_size")
-memory_address: Any = _direct("wasmtime_memory_data")
+# What only reads a field keeps the interpreter's lock: another thread would get it in between.
+_holding = ctypes.PyDLL(None, handle=raw.dll._handle)
+call_unchecked: Any = _direct("wasmtime_func_call_unchecked", raw.dll)
+memory_size: Any = _direct("wasmtime_memory_data_size", _holding)
+memory_address: Any = _direct("wasmtime_memory_data", _holding)
 memory_address.restype = ctypes.c_void_p
 _NO_FINALIZER: Any = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
 
@@ -56,7 +59,12 @@ def engine() -> wasmtime.Engine:
 
 @functools.cache
 def _engine() -> wasmtime.Engine:
+    global shown_before
+    shown_before = faulthandler.is_enabled()
     return wasmtime.Engine(configuration())
+
+
+shown_before = False  # whether Python showed faults when the engine was made
 
 
 def configuration() -> wasmtime.Config:
@@ -66,7 +74,7 @@ def configuration() -> wasmtime.Config:
     config.wasm_exceptions = True  # what C++, Kotlin and setjmp compile to
     config.wasm_threads = False
     config.wasm_memory64 = False
-    config.wasm_multi_memory = False
+    config.wasm_multi_memory = True  # what carries values between the parts of a composed component sees both of theirs
     config.wasm_component_model = True
     return config
 
@@ -155,6 +163,8 @@ class _Running:
         self._ticker: threading.Thread | None = None
 
     def enter(self, number: int, control: Control) -> None:
+        if faulthandler.is_enabled() and not shown_before:
+            faulthandler.disable()  # set after wasmtime's handler, it would end this process at a guest's fault
         with self._lock:
             self.controls[number] = control
             if self._ticker is None:

@@ -100,7 +100,7 @@ class FunctionsGuest:
         named = msgspec.json.decode(asked.params, type=_Named)
         index, function = self._program.tools[named.name]
         try:
-            given = [value(shape, named.arguments.get(param)) for param, shape in function.params]
+            given = [_argument(param, shape, named.arguments.get(param)) for param, shape in function.params]
             found = self._instance.call(control, index, function, given)
         except (ValueError, TypeError) as error:
             return _failed("invalid-params", f"The arguments do not fit: {error}")
@@ -112,6 +112,13 @@ class FunctionsGuest:
 
     def close(self) -> None:
         self._instance.close()
+
+
+def _argument(param: str, shape: Shape, given: Any) -> Any:
+    try:
+        return value(shape, given)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"`{param}`: {error}") from None
 
 
 def _answer(shape: Shape | None, found: Any) -> bytes:

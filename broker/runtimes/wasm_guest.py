@@ -124,6 +124,7 @@ class Guest:
         self._context: Any = raw.wasmtime_store_context(self._store)
         self._instance: Any = raw.wasmtime_instance_t()
         self._values: Any = (raw.wasmtime_val_raw_t * 2)()
+        self._trap: Any = no_trap()
         self._optional = program.optional
         self._functions: dict[bytes, Any] = {}
         try:
@@ -141,10 +142,10 @@ class Guest:
                 program.pre.ptr(), self._context, byref(self._instance), byref(pointer)
             )
             self._raise(control, error, pointer)
-            self._memory = self._export(b"memory", _MEMORY).of.memory
-            self.memory: int = memory_size(self._context, byref(self._memory))  # bytes, since the last call
+            self._memory = byref(self._export(b"memory", _MEMORY).of.memory)
+            self.memory: int = memory_size(self._context, self._memory)  # bytes, since the last call
             for name in (b"alloc", b"handle"):
-                self._functions[name] = self._export(name, _FUNCTION).of.func
+                self._functions[name] = byref(self._export(name, _FUNCTION).of.func)
             if "_initialize" in self._optional:  # what a compiler for WASI wants done first
                 self._call(control, b"_initialize")
         finally:
@@ -165,7 +166,7 @@ class Guest:
             return answer
         finally:
             running.leave(self._number)
-            self.memory = memory_size(self._context, byref(self._memory))
+            self.memory = memory_size(self._context, self._memory)
 
     def number(self, name: str, control: Control) -> int:
         """What an export without parameters answers; 0 for an optional one that is not there."""
@@ -189,28 +190,29 @@ class Guest:
 
     def _placed(self, control: Control, data: bytes) -> int:
         at = self._call(control, b"alloc", len(data)) & 0xFFFFFFFF
-        if not at or at + len(data) > memory_size(self._context, byref(self._memory)):
+        if not at or at + len(data) > memory_size(self._context, self._memory):
             raise GuestFailed("bad_abi", f"its alloc gave the address {at:#x} for {len(data)} bytes")
         # Only now: alloc may have moved the memory.
-        ctypes.memmove(_address(self._context, self._memory) + at, data, len(data))
+        ctypes.memmove((memory_address(self._context, self._memory) or 0) + at, data, len(data))
         return at
 
     def _taken(self, at: int, size: int) -> bytes:
         if size > MOST_OUTPUT:
             raise GuestFailed("bad_abi", f"its answer has {size} bytes; the most is {MOST_OUTPUT}")
-        if at + size > memory_size(self._context, byref(self._memory)):
+        if at + size > memory_size(self._context, self._memory):
             raise GuestFailed("bad_abi", f"its answer lies outside of its memory, at {at:#x}")
-        return ctypes.string_at(_address(self._context, self._memory) + at, size)
+        return ctypes.string_at((memory_address(self._context, self._memory) or 0) + at, size)
 
     def _call(self, control: Control, name: bytes, *arguments: int) -> int:
         function = self._functions.get(name)
         if function is None:
-            function = self._functions[name] = self._export(name, _FUNCTION).of.func
+            function = self._functions[name] = byref(self._export(name, _FUNCTION).of.func)
         for place, value in enumerate(arguments):
             self._values[place].i64 = value
-        pointer = no_trap()
-        error = call_unchecked(self._context, byref(function), self._values, len(self._values), byref(pointer))
-        self._raise(control, error, pointer)
+        error = call_unchecked(self._context, function, self._values, 2, byref(self._trap))
+        if error or self._trap:
+            pointer, self._trap = self._trap, no_trap()
+            self._raise(control, error, pointer)
         return self._values[0].i64
 
     def _export(self, name: bytes, kind: int) -> Any:

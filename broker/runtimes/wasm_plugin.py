@@ -32,6 +32,7 @@ from broker.model import Spec
 from broker.runtimes.arguments import checked
 from broker.runtimes.plugin_log import PluginLog
 from broker.runtimes.served import Ended, GuestError, Offers, Work
+from broker.runtimes.thread_lane import Job, Lane
 from broker.runtimes.wasm_abi import PROTOCOLS
 from broker.runtimes.wasm_answers import (
     MOST_SAID,
@@ -46,7 +47,6 @@ from broker.runtimes.wasm_answers import (
 )
 from broker.runtimes.wasm_engine import Control
 from broker.runtimes.wasm_guest import MOST_LOGGED, AnyGuest, AnyProgram, GuestFailed
-from broker.runtimes.wasm_lane import Job, Lane
 from broker.runtimes.wasm_world import NOTHING, Grants
 
 MEMORY = 64 << 20  # bytes, where the entry says nothing
@@ -169,16 +169,16 @@ class WasmGuest:
         if self.spec.instance != "fresh":
             raise BadArguments(f"all calls of {self.spec.name} share one instance")
         self._wanted = count
-        await self._fill().over.wait()
+        await self._fill()
         found = self.pool
         assert found is not None
         return found
 
     def _fill(self) -> Job[bool]:
         """Bring the waiting instances to their number, on a thread that no call waits for; the last of its jobs."""
-        lane = self._idle.pop() if self._idle else Lane(self.spec.name)
+        lane = self._lane()
         jobs = [lane.submit(self._renew) for _ in range(max(1, self._wanted - len(self._spares)))]
-        jobs[-1].future.add_done_callback(lambda _: self._return(lane, True))
+        jobs[-1].on_over = lambda: self._return(lane, True)
         return jobs[-1]
 
     async def stop(self, grace: float) -> None:
@@ -213,24 +213,29 @@ class WasmGuest:
         """Run `job` on a thread; comes back when the thread is free again, or given up."""
         if self.stopped:
             raise PluginFailed(f"{self.spec.name} was stopped")
-        lane, loop = self._idle.pop() if self._idle else Lane(self.spec.name), asyncio.get_running_loop()
+        lane = self._lane()
+        done: Job[T] = Job()
         self._runs.add(run)
-        done: Job[T] = Job(loop.create_future())
-        backstop = loop.call_later(run.left + GRACE, done.give_up, _stuck)
+        end = asyncio.get_running_loop().time() + run.left + GRACE
+        lane.overdue.begin(end, lambda: done.give_up(_stuck()))
         lane.begin(done, job, self._renew if self.spec.instance == "fresh" else None)
         try:
-            return await done.future
+            return await done
         except asyncio.CancelledError:
             run.control.cancel()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(done.over.wait(), GRACE)
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(GRACE):
+                    await done
             raise
         finally:
-            backstop.cancel()
+            lane.overdue.end()
             self._runs.discard(run)
-            self._return(lane, done.over.is_set())
+            self._return(lane, done.over)
             if written := run.log():
                 self._notes.write(written)
+
+    def _lane(self) -> Lane:
+        return self._idle.pop() if self._idle else Lane(f"wasm {self.spec.name}")
 
     def _return(self, lane: Lane, free: bool) -> None:
         if free and not self.stopped:

@@ -16,11 +16,18 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from tests.bench import calls, confined, lua, memory, startup, wasm
+from tests.bench import calls, components, confined, lua, memory, startup, wasm
 from tests.bench.goals import goals
 from tests.bench.plan import Plan
 from tests.bench.tables import tables
 from tests.bench.targets import BY_NAME, Place, chosen
+
+
+def in_wasm(plan: Plan) -> None:
+    """Both kinds of WASM plugins."""
+    wasm.measure(plan)
+    components.measure(plan)
+
 
 WORKS: dict[str, Callable[[Plan], None]] = {
     "calls": calls.latency,
@@ -28,7 +35,7 @@ WORKS: dict[str, Callable[[Plan], None]] = {
     "startup": startup.measure,
     "memory": memory.measure,
     "confined": confined.measure,
-    "wasm": wasm.measure,
+    "wasm": in_wasm,
     "lua": lua.measure,
 }
 SECONDS, QUICK = 0.6, 0.1  # on one figure of one target in one round

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.bench import calls, confined, lua, memory, startup, wasm
+from tests.bench import calls, components, confined, lua, memory, startup, wasm
 from tests.bench.figures import Figures, Measure
 from tests.bench.targets import PEERS
 
@@ -104,6 +104,11 @@ def _wasm_late(figures: Figures) -> Goal:
     return _bounded("and 30 ms after its deadline", found, 30, "{:.1f} ms")
 
 
+def _component(figures: Figures) -> Goal:
+    ratio = figures.ratio(components.THREAD, wasm.SHARED, wasm.BARE)
+    return _bounded("a component on its thread: at most 1.3 x bare wasmtime", ratio, 1.3, "{:.2f} x")
+
+
 def _lua_thread(figures: Figures) -> Goal:
     ratio = figures.ratio(lua.THREAD, lua.INSIDE, lua.BARE)
     return _bounded("Lua on its thread, with its JSON: at most 8 x bare lupa, without", ratio, 8, "{:.1f} x")
@@ -133,7 +138,7 @@ def _lua_replaced(figures: Figures) -> Goal:
 _GOALS: tuple[Callable[[Figures], Goal], ...] = (
     *(_ahead, _through, _large, _soon, _unstarted, _small),
     *(_confined, _unhindered),
-    *(_wasm_warm, _wasm_fresh, _wasm_called, _wasm_tail, _wasm_cancelled, _wasm_late),
+    *(_wasm_warm, _wasm_fresh, _wasm_called, _wasm_tail, _wasm_cancelled, _wasm_late, _component),
     *(_lua_thread, _lua_called, _lua_tail, _lua_worker, _lua_replaced),
 )
 

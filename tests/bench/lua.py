@@ -12,13 +12,13 @@ from typing import Any
 from broker.core.ports import Call, Identity
 from broker.errors import TimedOut
 from broker.model import Limits, Spec
-from broker.runtimes.lua_lane import Lane
 from broker.runtimes.lua_process import InWorker
 from broker.runtimes.lua_runtime import LuaRuntime
 from broker.runtimes.lua_sandbox import Refused, Sandbox
 from broker.runtimes.lua_spare import Workers
 from broker.runtimes.plugin_log import PluginLog
 from broker.runtimes.served import Served
+from broker.runtimes.thread_lane import Lane
 from tests.bench.figures import Measure
 from tests.bench.plan import Plan
 from tests.bench.timing import at, awaited, timed
@@ -61,7 +61,7 @@ async def _measure(plan: Plan, folder: str) -> None:
     for round in range(plan.rounds):
         _on_thread(plan, round)
         lane = Lane("bench")
-        _keep(plan, CALL, HOP, round, await awaited(lambda lane=lane: lane.submit(_nothing), plan.seconds))
+        _keep(plan, CALL, HOP, round, await awaited(lambda lane=lane: _hop(lane), plan.seconds))
         lane.end()
         for name in (INSIDE, WORKER):
             served = await runtime.start(_spec(folder, name), Identity(), None, Holder())
@@ -92,11 +92,11 @@ def _on_thread(plan: Plan, round: int) -> None:
 
 async def _called(plan: Plan, round: int, name: str, served: Served) -> None:
     face, identity, wrong = PretendFace(), Identity(), 0
+    given = {"name": raw("echo"), "arguments": raw({"text": "x" * 89})}
 
     async def one() -> None:
         nonlocal wrong
-        given = {"name": raw("echo"), "arguments": raw({"text": "x" * 89})}
-        wrong += b"x" * 89 not in bytes(await served.call(Call(face, identity, "tools/call", given)))
+        wrong += b"x" * 89 not in bytes(await served.call(Call(face, identity, "tools/call", dict(given))))
 
     _keep(plan, CALL, name, round, await awaited(one, plan.seconds))
     if wrong:
@@ -141,6 +141,10 @@ def _keep(plan: Plan, measure: Measure, name: str, round: int, took: list[float]
 
 async def _refused(op: bytes, params: bytes) -> bytes:
     raise Refused("there is no host")
+
+
+async def _hop(lane: Lane) -> None:
+    await lane.submit(_nothing)
 
 
 def _nothing() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from rich.console import RenderableType
 from rich.table import Table
 
-from tests.bench import calls, confined, lua, memory, startup, wasm
+from tests.bench import calls, components, confined, lua, memory, startup, wasm
 from tests.bench.figures import Figures, Measure
 from tests.bench.goals import goals
 from tests.bench.targets import ALL, PEERS
@@ -30,6 +30,7 @@ def tables(figures: Figures) -> Iterator[RenderableType]:
         memory.GROUP: _memory,
         confined.GROUP: _confined,
         wasm.GROUP: _wasm,
+        components.GROUP: _components,
         lua.GROUP: _lua,
     }
     for group, make in makers.items():
@@ -97,21 +98,29 @@ def _confined(figures: Figures, found: list[Measure]) -> Table:
 
 
 def _wasm(figures: Figures, found: list[Measure]) -> Table:
+    return _beside_wasmtime("WASM plugins", wasm.THREAD, figures, found)
+
+
+def _components(figures: Figures, found: list[Measure]) -> Table:
+    return _beside_wasmtime("WASM components", components.THREAD, figures, found)
+
+
+def _beside_wasmtime(title: str, base: Measure, figures: Figures, found: list[Measure]) -> Table:
     ways = (wasm.BARE, wasm.BARE_FRESH, wasm.HOP, wasm.SHARED, wasm.FRESH, wasm.RESTED)
-    table = _table("WASM plugins", "what", "target", "p50", "p99", f"x {wasm.BARE}")
+    table = _table(title, "what", "target", "p50", "p99", f"x {wasm.BARE}")
     for measure in [each for each in found if each.what == "p50" or each in (wasm.CANCEL, wasm.OVER)]:
         table.add_section()
         for name in ways:
             if (value := figures.median(measure, name)) is not None:
                 late = figures.median(wasm.tail_of(measure), name)
                 middle = f"{_number(value)} {measure.unit}" if measure.what == "p50" else ""
-                ratio = _beside_bare(figures, value) if measure.unit == "µs" else ""
+                ratio = _beside_bare(figures, base, value) if measure.unit == "µs" else ""
                 table.add_row(measure.case, name, middle, f"{_number(late)} {measure.unit}", ratio)
     return table
 
 
-def _beside_bare(figures: Figures, value: float) -> str:
-    bare = figures.median(wasm.THREAD, wasm.BARE)
+def _beside_bare(figures: Figures, base: Measure, value: float) -> str:
+    bare = figures.median(base, wasm.BARE)
     return _number(value / bare) if bare else ""
 
 

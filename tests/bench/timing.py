@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from broker.eager import EagerTask
 
 
 def timed(way: Callable[[], object], seconds: float) -> list[float]:
@@ -19,18 +22,34 @@ def timed(way: Callable[[], object], seconds: float) -> list[float]:
     return took
 
 
-async def awaited(way: Callable[[], Awaitable[object]], seconds: float, rest: float = 0) -> list[float]:
-    """The same of what is awaited, each after `rest` seconds."""
+async def awaited(way: Callable[[], Coroutine[Any, Any, object]], seconds: float, rest: float = 0) -> list[float]:
+    """The same of what is awaited, each after `rest` seconds, and begun as a face begins a call."""
     took: list[float] = []
     await way()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        if rest:
-            await asyncio.sleep(rest)
-        began = time.perf_counter()
-        await way()
-        took.append(time.perf_counter() - began)
+        await asyncio.sleep(rest)
+        took.append(await _begun(way))
     return took
+
+
+async def _begun(way: Callable[[], Coroutine[Any, Any, object]]) -> float:
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[float] = loop.create_future()
+
+    def begin() -> None:
+        began = time.perf_counter()
+
+        def done(key: object, result: object, error: BaseException | None) -> None:
+            if error is None:
+                over.set_result(time.perf_counter() - began)
+            else:
+                over.set_exception(error)
+
+        EagerTask(way(), done, None, loop)
+
+    loop.call_soon(begin)
+    return await over
 
 
 def at(values: list[float], part: float) -> float:

@@ -14,10 +14,10 @@ from broker.core.ports import Call, Identity
 from broker.errors import TimedOut
 from broker.model import Limits, Spec
 from broker.runtimes.served import Served
+from broker.runtimes.thread_lane import Lane
 from broker.runtimes.wasm import WasmRuntime
 from broker.runtimes.wasm_cache import ModuleCache
 from broker.runtimes.wasm_engine import Control
-from broker.runtimes.wasm_lane import Lane
 from broker.runtimes.wasm_world import NOTHING
 from tests.bench.figures import Measure
 from tests.bench.plan import Plan
@@ -74,7 +74,7 @@ def _on_thread(plan: Plan, round: int, folder: Path) -> None:
     bare, bare_fresh = _bare()
     ways = {BARE: bare, BARE_FRESH: bare_fresh, SHARED: lambda: warm.handle(REQUEST, Control(60)), FRESH: fresh}
     for name, way in ways.items():
-        _keep(plan, THREAD, name, round, timed(way, plan.seconds))
+        keep(plan, THREAD, name, round, timed(way, plan.seconds))
     warm.close()
 
 
@@ -103,28 +103,28 @@ def _bare() -> tuple[Callable[[], object], Callable[[], object]]:
 
 async def _to_caller(plan: Plan, round: int, runtime: WasmRuntime, folder: Path) -> None:
     lane = Lane("bench")
-    _keep(plan, CALL, HOP, round, await awaited(lambda: lane.submit(_nothing).future, plan.seconds))
+    keep(plan, CALL, HOP, round, await awaited(lambda: _hop(lane), plan.seconds))
     lane.end()
-    shared = await _started(runtime, folder, "shared", GOOD, shared=True)
-    fresh = await _started(runtime, folder, "fresh", GOOD)
+    shared = await started(runtime, folder, "shared", GOOD, shared=True)
+    fresh = await started(runtime, folder, "fresh", GOOD)
     for name, served, rest in ((SHARED, shared, 0.0), (FRESH, fresh, 0.0), (RESTED, fresh, REST)):
-        calls = _Calls(served)
-        _keep(plan, CALL, name, round, await awaited(calls.one, plan.seconds, rest))
+        calls = Calls(served)
+        keep(plan, CALL, name, round, await awaited(calls.one, plan.seconds, rest))
         if calls.wrong:
             plan.figures.fault(name, f"{calls.wrong} wrong answers")
     await asyncio.gather(shared.stop(1), fresh.stop(1))
 
 
-class _Calls:
+class Calls:
     """Calls of one plugin, each of which is looked at."""
 
     def __init__(self, served: Served) -> None:
         self._served, self._face, self._identity = served, PretendFace(), Identity()
+        self._given = {"name": raw("echo"), "arguments": raw({"text": "x" * 28})}
         self.wrong = 0
 
     async def one(self) -> None:
-        given = {"name": raw("echo"), "arguments": raw({"text": "x" * 28})}
-        result = await self._served.call(Call(self._face, self._identity, "tools/call", given))
+        result = await self._served.call(Call(self._face, self._identity, "tools/call", dict(self._given)))
         self.wrong += b'"echoed"' not in bytes(result)
 
 
@@ -133,13 +133,13 @@ async def _ended(plan: Plan, round: int, runtime: WasmRuntime, folder: Path) -> 
     gone: list[float] = []
     late: list[float] = []
     for number in range(QUICK_KILLS if plan.quick else KILLS):
-        spinning = await _started(runtime, folder, f"spin{number}", SPIN, timeout=LIMIT)
+        spinning = await started(runtime, folder, f"spin{number}", SPIN, timeout=LIMIT)
         began = time.perf_counter()
         try:
-            await _Calls(spinning).one()
+            await Calls(spinning).one()
         except TimedOut:
             late.append(time.perf_counter() - began - LIMIT)
-        task = asyncio.ensure_future(_Calls(spinning).one())
+        task = asyncio.ensure_future(Calls(spinning).one())
         await asyncio.wait([task], timeout=LIMIT / 2)
         began = time.perf_counter()
         task.cancel()
@@ -150,7 +150,7 @@ async def _ended(plan: Plan, round: int, runtime: WasmRuntime, folder: Path) -> 
     plan.figures.add(OVER, SHARED, round, 1e3 * at(late, 0.99))
 
 
-async def _started(
+async def started(
     runtime: WasmRuntime, folder: Path, name: str, wasm: bytes, *, shared: bool = False, timeout: float = 5
 ) -> Served:
     entry = folder / f"{name}.wasm"
@@ -160,9 +160,13 @@ async def _started(
     return await runtime.start(spec, Identity(), None, Deaf())
 
 
-def _keep(plan: Plan, measure: Measure, name: str, round: int, took: list[float]) -> None:
+def keep(plan: Plan, measure: Measure, name: str, round: int, took: list[float]) -> None:
     plan.figures.add(measure, name, round, 1e6 * at(took, 0.5))
     plan.figures.add(tail_of(measure), name, round, 1e6 * at(took, 0.99))
+
+
+async def _hop(lane: Lane) -> None:
+    await lane.submit(_nothing)
 
 
 def _nothing() -> None:

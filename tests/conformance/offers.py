@@ -1,6 +1,7 @@
 """What the fixture server offers: the tools, prompts and resources that the suite's scenarios name.
 
-Names, keys and texts are the suite's; each scenario's source says what it expects of its tool.
+Names, keys and texts are the suite's; each scenario's source says what it expects of its tool. What needs no code is
+in `offers.json`, which the plugins of our SDKs that the suite judges read too.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os.path
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,8 +21,9 @@ Json = dict[str, Any]
 Tool = Callable[["Call"], "str | list[Json] | Json"]
 SomeTool = TypeVar("SomeTool", bound=Tool)
 
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
-SILENCE = "UklGRiYAAABXQVZFZm10IBAAAAABAAEAQB8AAAB9AAACABAAZGF0YQIAAAA="
+with open(os.path.join(os.path.dirname(__file__), "offers.json"), encoding="utf-8") as _file:
+    OFFERS: Json = json.load(_file)
+INPUTS: Json = OFFERS["inputs"]
 STEP = 0.05  # seconds between the messages of one call, as the scenarios ask for
 SEAL = b"only this fixture's, and no secret"
 
@@ -57,14 +60,6 @@ def text(value: str) -> Json:
     return {"type": "text", "text": value}
 
 
-def image() -> Json:
-    return {"type": "image", "data": PIXEL, "mimeType": "image/png"}
-
-
-def embedded(uri: str, value: str, mime: str = "text/plain") -> Json:
-    return {"type": "resource", "resource": {"uri": uri, "mimeType": mime, "text": value}}
-
-
 def schema(properties: Json) -> Json:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
@@ -90,11 +85,11 @@ def ask_name(message: str = "What is your name?") -> Json:
     return elicitation(message, strings("name"))
 
 
-def tool(description: str, input_schema: Json | None = None) -> Callable[[SomeTool], SomeTool]:
+def tool(description: str, *, name: str = "") -> Callable[[SomeTool], SomeTool]:
     def register(function: SomeTool) -> SomeTool:
-        name = function.__name__
-        shown = {"name": name, "description": description, "inputSchema": input_schema or {"type": "object"}}
-        TOOLS[name] = function, shown
+        called = name or function.__name__
+        shown = {"name": called, "description": description, "inputSchema": INPUTS.get(called, {"type": "object"})}
+        TOOLS[called] = function, shown
         return function
 
     return register
@@ -103,30 +98,15 @@ def tool(description: str, input_schema: Json | None = None) -> Callable[[SomeTo
 # Tools that answer
 
 
-@tool("Answers with text")
-def test_simple_text(call: Call) -> str:
-    return "This is a simple text response for testing."
+def answering(blocks: list[Json]) -> Tool:
+    def answer(call: Call) -> list[Json]:
+        return blocks
+
+    return answer
 
 
-@tool("Answers with an image")
-def test_image_content(call: Call) -> list[Json]:
-    return [image()]
-
-
-@tool("Answers with audio")
-def test_audio_content(call: Call) -> list[Json]:
-    return [{"type": "audio", "data": SILENCE, "mimeType": "audio/wav"}]
-
-
-@tool("Answers with a resource")
-def test_embedded_resource(call: Call) -> list[Json]:
-    return [embedded("test://embedded-resource", "This is an embedded resource content.")]
-
-
-@tool("Answers with several kinds of content")
-def test_multiple_content_types(call: Call) -> list[Json]:
-    mixed = embedded("test://mixed-content-resource", '{"test":"data","value":123}', "application/json")
-    return [text("Multiple content types test:"), image(), mixed]
+for _name, _blocks in OFFERS["answers"].items():
+    tool(f"The suite's {_name}", name=_name)(answering(_blocks))
 
 
 @tool("Fails")
@@ -170,10 +150,7 @@ def test_missing_capability(call: Call) -> str:
     return "The client can sample."
 
 
-@tool(
-    "Has an argument that HTTP repeats in a header",
-    {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}},
-)
+@tool("Has an argument that HTTP repeats in a header")
 def test_x_mcp_header(call: Call) -> str:
     return f"The region is {call.args.get('region')}."
 
@@ -200,32 +177,7 @@ def toggle(listed: list[Json], entry: Json, *schemas: str) -> None:
         listed.append(entry)
 
 
-@tool(
-    "Has a schema with everything JSON Schema 2020-12 brought",
-    {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object",
-        "$defs": {
-            "address": {
-                "$anchor": "addressDef",
-                "type": "object",
-                "properties": {"street": {"type": "string"}, "city": {"type": "string"}},
-            }
-        },
-        "properties": {
-            "name": {"type": "string"},
-            "address": {"$ref": "#/$defs/address"},
-            "contactMethod": {"type": "string", "enum": ["phone", "email"]},
-            "phone": {"type": "string"},
-            "email": {"type": "string"},
-        },
-        "allOf": [{"anyOf": [{"required": ["phone"]}, {"required": ["email"]}]}],
-        "if": {"properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"]},
-        "then": {"required": ["phone"]},
-        "else": {"required": ["email"]},
-        "additionalProperties": False,
-    },
-)
+@tool("Has a schema with everything JSON Schema 2020-12 brought")
 def json_schema_2020_12_tool(call: Call) -> str:
     return json.dumps(call.args)
 
@@ -233,42 +185,20 @@ def json_schema_2020_12_tool(call: Call) -> str:
 # Tools that ask in the middle of the call, before 2026-07-28
 
 
-@tool("Has the client's model say something", strings("prompt"))
+@tool("Has the client's model say something")
 def test_sampling(call: Call) -> str:
     return f"LLM response: {call.ask(**sampling(call.args['prompt']))['content']['text']}"
 
 
-@tool("Asks the user", strings("message"))
-def test_elicitation(call: Call) -> str:
-    return asked(call, call.args["message"], strings("username", "email"))
+def eliciting(message: str, form: Json) -> Tool:
+    def answer(call: Call) -> str:
+        return asked(call, message or call.args["message"], form)
+
+    return answer
 
 
-@tool("Asks the user, with a default for every kind of answer")
-def test_elicitation_sep1034_defaults(call: Call) -> str:
-    properties = {
-        "name": {"type": "string", "default": "John Doe"},
-        "age": {"type": "integer", "default": 30},
-        "score": {"type": "number", "default": 95.5},
-        "status": {"type": "string", "enum": ["active", "inactive", "pending"], "default": "active"},
-        "verified": {"type": "boolean", "default": True},
-    }
-    return asked(call, "Please provide user information", {"type": "object", "properties": properties})
-
-
-@tool("Asks the user, with every kind of choice")
-def test_elicitation_sep1330_enums(call: Call) -> str:
-    def titled(*values: str) -> list[Json]:
-        return [{"const": value, "title": value.title()} for value in values]
-
-    plain = ["option1", "option2", "option3"]
-    properties = {
-        "untitledSingle": {"type": "string", "enum": plain},
-        "titledSingle": {"type": "string", "oneOf": titled("value1", "value2", "value3")},
-        "legacyEnum": {"type": "string", "enum": ["opt1", "opt2", "opt3"], "enumNames": ["One", "Two", "Three"]},
-        "untitledMulti": {"type": "array", "items": {"type": "string", "enum": plain}},
-        "titledMulti": {"type": "array", "items": {"anyOf": titled("value1", "value2", "value3")}},
-    }
-    return asked(call, "Please choose", {"type": "object", "properties": properties})
+for _name, _asked in OFFERS["forms"].items():
+    tool(f"The suite's {_name}", name=_name)(eliciting(_asked.get("message", ""), _asked["form"]))
 
 
 def asked(call: Call, message: str, requested: Json) -> str:
@@ -352,6 +282,7 @@ PROMPTS: Json = {
     "test_prompt_with_image": [],
     "test_input_required_result_prompt": [],
 }
+"""With their arguments."""
 
 
 def get_prompt(call: Call) -> Json:
@@ -359,22 +290,22 @@ def get_prompt(call: Call) -> Json:
     if name not in PROMPTS or not set(PROMPTS[name]) <= call.args.keys():
         raise RpcError(-32602, f"there is no prompt {name} with these arguments")
     if name != "test_input_required_result_prompt":
-        return messages(*prompt_contents(name, call.args))
+        return messages(*filled(OFFERS["prompts"][name], call.args))
     if "user_context" not in call.answers:
         ask = elicitation("What context should the prompt use?", strings("context"))
         return call.required({"user_context": ask})
     return messages(text(f"Use this context: {call.answers['user_context']['content']['context']}"))
 
 
-def prompt_contents(name: str, args: Json) -> list[Json]:
-    if name == "test_prompt_with_arguments":
-        return [text(f"Prompt with arguments: arg1='{args['arg1']}', arg2='{args['arg2']}'")]
-    if name == "test_prompt_with_embedded_resource":
-        resource = embedded(args["resourceUri"], "Embedded resource content for testing.")
-        return [resource, text("Please process the embedded resource above.")]
-    if name == "test_prompt_with_image":
-        return [image(), text("Please analyze the image above.")]
-    return [text("This is a simple prompt for testing.")]
+def filled(value: Any, holes: Json) -> Any:
+    """A value with the `{holes}` of its texts filled."""
+    if isinstance(value, str):
+        for name, text in holes.items():
+            value = value.replace(f"{{{name}}}", text)
+        return value
+    if isinstance(value, list):
+        return [filled(each, holes) for each in value]
+    return {name: filled(each, holes) for name, each in value.items()}
 
 
 def messages(*contents: Json) -> Json:
@@ -384,11 +315,7 @@ def messages(*contents: Json) -> Json:
 # Resources
 
 TEMPLATE = ("test://template/", "/data")
-RESOURCES: Json = {
-    "test://static-text": {"mimeType": "text/plain", "text": "This is the content of the static text resource."},
-    "test://static-binary": {"mimeType": "image/png", "blob": PIXEL},
-    "test://watched-resource": {"mimeType": "text/plain", "text": "Watched resource content"},
-}
+RESOURCES: Json = OFFERS["resources"]
 
 
 def read_resource(call: Call) -> Json:
@@ -445,5 +372,5 @@ def call_tool(call: Call) -> Json:
 
 
 def complete(call: Call) -> Json:
-    found = [word for word in ("paris", "park", "party") if word.startswith(call.params["argument"]["value"])]
+    found = [word for word in OFFERS["completions"] if word.startswith(call.params["argument"]["value"])]
     return {"completion": {"values": found, "total": len(found), "hasMore": False}}

@@ -31,9 +31,10 @@ def test_a_value_is_removed_in_every_spelling(value: str) -> None:
 
 @pytest.mark.parametrize("value", CANARIES)
 def test_a_value_is_removed_wherever_the_text_around_it_is_cut_into_lines(value: str) -> None:
+    redaction = Redaction([value])
     for name, text in written(value):
         for at in range(1, len(text)):
-            lines = Lines(Redaction([value]))
+            lines = Lines(redaction)
             kept = b"\n".join(lines.take(part.encode()) for part in (f"x {text[:at]}", f"{text[at:]} y"))
             assert not shown_in(kept.decode().replace("\n", ""), value), (name, at)
 

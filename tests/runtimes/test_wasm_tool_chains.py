@@ -1,6 +1,7 @@
-"""Guests that real compilers build: C with WASI, AssemblyScript, the example of an Extism SDK, Python as a component.
+"""Guests that real compilers build: C with WASI, the example of an Extism SDK, Python as a component.
 
-Rust is not among them: its compiler here comes without a WASM target (`rustup target add wasm32-unknown-unknown`).
+Those that `broker new` makes (Rust, C, AssemblyScript, and Python and JavaScript as components) are built and tried in
+`tests/authoring/test_templates.py`.
 """
 
 from __future__ import annotations
@@ -131,13 +132,6 @@ async def test_a_program_in_c_has_the_world_that_it_was_granted(
     with pytest.raises(TimedOut):
         await does("sleep")
     assert time.monotonic() - began < 0.75
-
-
-async def test_a_plugin_in_assembly_script_is_listed_and_called(open_: Open, tmp_path: Path) -> None:
-    assembly_script(PLUGINS / "count-as" / "plugin.ts", "abort", tmp_path / "a.wasm", "--runtime", "stub")
-    served = await open_(tmp_path / "a.wasm")
-    assert (await called(served, "count", text="Hello world"))["structuredContent"] == {"vowels": 3}
-    assert (tmp_path / "logs" / "a.log").read_text() == "info: counting\n"
 
 
 async def test_the_example_of_the_extism_sdk_runs_as_it_is(open_: Open, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 -- What a script says to the broker: the table `broker`, and `require`. What it registers is kept here, out of its reach.
 -- Arguments: what boot.lua gives, what json.lua gives, and host(op, json), which gives back ok and json, or a text.
-local boot, json, host = ...
+local boot, texts, host = ...
+local json, read = texts.json, texts.read
 local _ENV = boot.G
 local E, look, arm = boot.E, boot.look, boot.arm
 local find, format = boot.S.find, boot.S.format
 local type, rawget, next, error, pairs, tostring, select = type, rawget, next, error, pairs, tostring, select
+local pcall, inside = pcall, boot.run
 local encode, decode = json.encode, json.decode
+local SMALL = 4096 -- bytes; what is read outside of the hook takes less than a millisecond
 
 local KEYS = {
   tools = { name = "string", title = "string", description = "string", input = "table", output = "table",
@@ -216,25 +219,43 @@ local function load(source)
   return encode(found)
 end
 
-local function invoke(kind, name, arguments)
+local function answer(kind, name, given)
+  local all = does[kind]
+  if all then
+    local value = all[name](given)
+    if type(value) == "string" then return value, true end
+    return encode(value)
+  end
   if kind == "hooks" then
-    local run = hooks[name]
-    if not run then return "{}" end
-    local said = run(decode(arguments))
+    if not hooks[name] then return "{}" end
+    local said = hooks[name](given)
     return said == nil and "{}" or encode(said)
   end
   if kind == "events" then
-    hears[name](decode(arguments))
+    hears[name](given)
     return "null"
   end
-  if kind == "completions" then
-    local asked = decode(arguments)
-    return encode((completes[name](asked.argument, asked.value, asked.given)))
-  end
-  return encode((does[kind][name](decode(arguments))))
+  return encode((completes[name](given.argument, given.value, given.given)))
 end
 
-return {
-  load = function(source) return boot.run(load, source) end,
-  invoke = function(kind, name, arguments) return boot.run(invoke, kind, name, arguments) end,
-}
+local function read_and_answer(kind, name, arguments)
+  return answer(kind, name, decode(arguments))
+end
+
+-- Where there was no room for what is given, the bound of memory was lifted for it, and is `late`.
+local ways = {}
+
+function ways.load(late, source)
+  if late then arm() end
+  return inside(load, source)
+end
+
+function ways.invoke(late, kind, name, arguments)
+  if late then arm() end
+  if #arguments > SMALL then return inside(read_and_answer, kind, name, arguments) end
+  local ok, given = pcall(read, arguments) -- the hook would double the time that this takes
+  if not ok then return nil, "error", given end
+  return inside(answer, kind, name, given)
+end
+
+return ways

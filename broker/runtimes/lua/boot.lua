@@ -465,38 +465,36 @@ _G._G = nil
 local TOKEN = {}
 local thread
 
-local function runner(f, ...)
-  local a, b, c = ...
+local function runner(f, a, b, c)
   while true do
     f, a, b, c = yield(TOKEN, f(a, b, c))
   end
 end
 
-local function finished(ok, token, value)
+local function finished(ok, token, value, is_text)
   if dead then
     thread = nil
-    return false, "killed", dead
+    return nil, "killed", dead
   end
   -- Only raw comparisons: this is the main thread, and == would run a script's __eq.
   if ok and rawequal(token, TOKEN) then
-    if type(value) == "string" then return true, value end
-    return false, "error", "it gave back a " .. type(value)
+    if is_text then return true, value end
+    return value
   end
   thread = nil
-  if ok then return false, "error", "it yielded outside of a coroutine of its own" end
-  if type(token) == "string" then return false, "error", sub(token, 1, 4096) end
-  return false, "error", "it threw a " .. type(token) .. " instead of a text"
+  if ok then return nil, "error", "it yielded outside of a coroutine of its own" end
+  if type(token) == "string" then return nil, "error", sub(token, 1, 4096) end
+  return nil, "error", "it threw a " .. type(token) .. " instead of a text"
 end
 
--- Run `f` in the script's coroutine; it must give back a string.
-local function run(f, ...)
+-- Run `f` in the script's coroutine; the JSON that it gives back, or true and its text, or nil, what happened, and why.
+local function run(f, a, b, c)
   if thread == nil then
     thread = create(runner)
     sethook(thread, hook, "", COUNT)
   end
   cost, depth, next_look = 0, 0, 0
-  arm()
-  return finished(resume(thread, f, ...))
+  return finished(resume(thread, f, a, b, c))
 end
 
 -- A chunk of a script's, as text; nil and why it is none.

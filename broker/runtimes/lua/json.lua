@@ -3,6 +3,8 @@
 --
 -- A table whose elements are 1..n is an array, any other an object, with its keys in order; an empty one is an object
 -- unless array() made it. null in an object is a key that is not there; elsewhere it is `null`.
+--
+-- Gives back `json` for scripts, and `read`: its decode for where no hook is.
 local boot = ...
 local _ENV = boot.G
 local charge, S = boot.charge, boot.S
@@ -12,20 +14,26 @@ local next, type, rawget, rawset, rawlen, rawequal, tostring, tonumber, error =
 local getmetatable, setmetatable, utf8, math = getmetatable, setmetatable, utf8, math
 local integer, char, valid = math.type, utf8.char, utf8.len
 local MAXDEPTH = 100
+local SHORT = 4096 -- bytes; for a longer text Lua's quotes would take three times its memory
+local SPECIAL = '[\0-\31\127"\\]'
 
 local ARRAY = { __metatable = "array" } -- hidden: a script sees only the word
 local NULL = setmetatable({}, { __metatable = "null" })
 
-local SHORT = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
+local ESCAPED = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
 
 local function escaped(c)
-  return SHORT[c] or format("\\u%04x", byte(c))
+  return ESCAPED[c] or format("\\u%04x", byte(c))
 end
 
 local function text(s)
   charge(#s // 4)
   if not valid(s) then error("a text that is not UTF-8 cannot be sent", 0) end
-  if find(s, '[%c"\\]') then s = gsub(s, '[%c"\\]', escaped) end
+  if #s < SHORT then -- Lua's own quotes are those of JSON where nothing in them is escaped: a pattern sees that later
+    local quoted = format("%q", s)
+    if #quoted == #s + 2 then return quoted end
+  end
+  if find(s, SPECIAL) then s = gsub(s, SPECIAL, escaped) end
   return '"' .. s .. '"'
 end
 
@@ -87,11 +95,12 @@ local function wrong(at)
   error("no JSON at character " .. at, 0)
 end
 
-local function after_space(s, at)
+-- The first byte that is no space, and where; nil and the end if there is none.
+local function next_byte(s, at)
   local b = byte(s, at)
-  if not b or b > 32 then return at end
+  if not b or b > 32 then return b, at end
   local _, last = find(s, "^[ \t\r\n]*", at)
-  return last + 1
+  return byte(s, last + 1), last + 1
 end
 
 local ESCAPES = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t", ['"'] = '"', ["\\"] = "\\", ["/"] = "/" }
@@ -110,11 +119,15 @@ local function spelled(s, at)
   return char(0x10000 + (code - 0xD800) * 0x400 + low - 0xDC00), at + 12
 end
 
+local slash -- the first \ not before the text that is read; looked for once, as most JSON has none
+
 local function read_text(s, at)
   local from = at + 1
-  local stop = find(s, '["\\]', from) or wrong(at)
-  if byte(s, stop) == 34 then return sub(s, from, stop - 1), stop + 1 end
+  local stop = find(s, '"', from, true) or wrong(at)
+  if slash < from then slash = find(s, "\\", from, true) or math.huge end
+  if stop < slash then return sub(s, from, stop - 1), stop + 1 end
   local parts, n = {}, 0
+  stop = slash
   while true do
     n = n + 1
     parts[n] = sub(s, from, stop - 1)
@@ -134,37 +147,49 @@ local decoded
 
 local function read_array(s, at, depth)
   local found, n = {}, 0
-  at = after_space(s, at + 1)
-  if byte(s, at) == 93 then return setmetatable(found, ARRAY), at + 1 end
+  local b
+  b, at = next_byte(s, at + 1)
+  if b == 93 then return setmetatable(found, ARRAY), at + 1 end
   while true do
     n = n + 1
     found[n], at = decoded(s, at, depth)
-    at = after_space(s, at)
-    local b = byte(s, at)
+    b, at = next_byte(s, at)
     if b == 93 then return found, at + 1 end
     if b ~= 44 then wrong(at) end
     at = at + 1
   end
 end
 
+-- A key with escapes, and where its value begins.
+local function read_key(s, at)
+  local b, key
+  b, at = next_byte(s, at)
+  if b ~= 34 then wrong(at) end
+  key, at = read_text(s, at)
+  b, at = next_byte(s, at)
+  if b ~= 58 then wrong(at) end
+  return key, at + 1
+end
+
+-- The common way is written out: with the hook each call and each instruction counts.
 local function read_object(s, at, depth)
-  local found, key = {}, nil
-  at = after_space(s, at + 1)
-  if byte(s, at) == 125 then return found, at + 1 end
+  local found, before = {}, at
   while true do
-    at = after_space(s, at)
-    if byte(s, at) ~= 34 then wrong(at) end
-    key, at = read_text(s, at)
-    at = after_space(s, at)
-    if byte(s, at) ~= 58 then wrong(at) end
+    local _, last, key = find(s, '^[ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:', at + 1)
+    if last then
+      at = last + 1
+    else
+      local b, next_at = next_byte(s, at + 1)
+      if b == 125 and at == before then return found, next_at + 1 end
+      key, at = read_key(s, at + 1)
+    end
     local value
-    value, at = decoded(s, at + 1, depth)
+    if byte(s, at) == 34 then value, at = read_text(s, at) else value, at = decoded(s, at, depth) end
     if not rawequal(value, NULL) then found[key] = value end
-    at = after_space(s, at)
     local b = byte(s, at)
+    if b ~= 125 and b ~= 44 then b, at = next_byte(s, at) end
     if b == 125 then return found, at + 1 end
     if b ~= 44 then wrong(at) end
-    at = at + 1
   end
 end
 
@@ -177,8 +202,8 @@ end
 local WORDS = { t = { "true", true }, f = { "false", false }, n = { "null", NULL } }
 
 decoded = function(s, at, depth)
-  at = after_space(s, at)
-  local b = byte(s, at)
+  local b
+  b, at = next_byte(s, at)
   if b == 34 then return read_text(s, at) end
   if b == 123 or b == 91 then
     if depth >= MAXDEPTH then error("JSON too deep", 0) end
@@ -197,13 +222,18 @@ function json.encode(value)
   return encoded(value, 0)
 end
 
+local function read(s)
+  slash = 0
+  local value, at = decoded(s, 1, 0)
+  if at <= #s and next_byte(s, at) then wrong(at) end
+  if rawequal(value, NULL) then return nil end
+  return value
+end
+
 function json.decode(s)
   if type(s) ~= "string" then error("bad argument #1 to decode (string expected)", 2) end
   charge(#s)
-  local value, at = decoded(s, 1, 0)
-  if after_space(s, at) <= #s then wrong(at) end
-  if rawequal(value, NULL) then return nil end
-  return value
+  return read(s)
 end
 
 function json.array(t)
@@ -211,4 +241,4 @@ function json.array(t)
   return setmetatable(t, ARRAY)
 end
 
-return json
+return { json = json, read = read }
