@@ -305,16 +305,20 @@ async def test_following_a_log_survives_its_rotation_and_ends_on_ctrl_c(world: W
         assert follower.stdout is not None
         return await asyncio.wait_for(follower.stdout.readline(), BOUND)
 
-    assert await said() == b"one\n"
-    file.rename(file.with_name("a.log.1"))
-    file.write_text("two\n")
-    assert await said() == b"two\n"
-    with file.open("a") as more:
-        more.write("three\n")
-    assert await said() == b"three\n"
-    follower.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(follower.wait(), BOUND) == 130
-    assert follower.stderr is not None and b"Traceback" not in await follower.stderr.read()
+    try:
+        assert await said() == b"one\n"
+        file.rename(file.with_name("a.log.1"))
+        file.write_text("two\n")
+        assert await said() == b"two\n"
+        with file.open("a") as more:
+            more.write("three\n")
+        assert await said() == b"three\n"
+        follower.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(follower.wait(), BOUND) == 130
+        assert follower.stderr is not None and b"Traceback" not in await follower.stderr.read()
+    finally:
+        if follower.returncode is None:
+            follower.kill()
 
 
 async def test_doctor_finds_all_fine_and_shows_what_runs(world: World) -> None:
