@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -127,9 +128,15 @@ def measure(command: list[str], found: Figures) -> None:
             since = time.perf_counter()
             session.ask(id, "tools/call", {"name": "echo", "arguments": {"text": "x"}})
             found.echo.append(1e6 * (time.perf_counter() - since))
-        found.memory.append(psutil.Process(session.process.pid).memory_full_info().uss / 2**20)
+        found.memory.append(_own(session.process.pid) / 2**20)
     finally:
         session.end()
+
+
+def _own(pid: int) -> int:
+    """Bytes that nobody else could share: not those of a program's file that nobody else happens to have open."""
+    maps: list[Any] = psutil.Process(pid).memory_maps(grouped=True)
+    return sum(each.private_dirty for each in maps)
 
 
 def run(rounds: int, folder: Path, language: str) -> dict[str, Figures]:
