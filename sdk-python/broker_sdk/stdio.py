@@ -69,7 +69,9 @@ class Pipes:
         if self._closed:
             return
         self._unsent += data
-        if not self._waits:
+        if self._waits:
+            self._hold()
+        else:
             self._flush()
 
     def close(self) -> None:
@@ -131,6 +133,10 @@ class Pipes:
         elif self._waits and not wait:
             self._loop.remove_writer(self._out)
         self._waits = wait
+        self._hold()
+
+    def _hold(self) -> None:
+        """Read on only while not too much waits for the client."""
         full = len(self._unsent) > MOST_UNSENT
         if self._polled and full != self._paused:
             self._paused = full

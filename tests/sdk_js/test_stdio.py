@@ -95,7 +95,6 @@ def test_a_tool_that_keeps_the_thread_makes_others_wait_and_nothing_worse() -> N
     assert process.returncode == 0, err
 
 
-@pytest.mark.long
 def test_a_client_that_does_not_read_costs_bounded_memory_and_loses_nothing() -> None:
     process = started(DEMO, stderr=subprocess.DEVNULL)
     stdin, stdout = process.stdin, process.stdout

@@ -102,7 +102,6 @@ def test_a_client_that_closes_its_end_is_no_error() -> None:
     process.stderr.close()
 
 
-@pytest.mark.long
 def test_a_client_that_does_not_read_costs_bounded_memory_and_loses_nothing() -> None:
     process = started(DEMO, stderr=subprocess.DEVNULL)
     stdin, stdout = process.stdin, process.stdout
