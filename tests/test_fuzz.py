@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.wire import peer
-from tests.fuzz.__main__ import run
+from tests.fuzz.__main__ import programs, run
 
 
 async def test_some_thousand_mutated_frames_break_nothing() -> None:
@@ -25,3 +25,7 @@ async def test_a_parser_that_chokes_is_found_and_the_frame_is_shown(
     monkeypatch.setattr(peer, "_read_envelope", chokes)
     assert await run(20, seed=1) == 1
     assert "NaN" in capsys.readouterr().out
+
+
+async def test_some_generated_programs_break_nothing() -> None:
+    assert await programs(2, seed=1) == 0

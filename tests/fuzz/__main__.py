@@ -141,7 +141,7 @@ async def broken(folder: Path, program: Program) -> str:
             await outcome(evil, "p")
         if stalls.ours > SCRIPT + GRACE or evil.place != "inprocess":
             return f"ran for {stalls.ours:.3f} s"
-        return "" if await outcome(evil, "good") == '"good"' else "took its plugin with it"
+        return "" if await outcome(evil, "good") == "good" else "took its plugin with it"
     except (BrokerError, TimeoutError) as error:
         return str(error) or type(error).__name__
     finally:
