@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import EACH_KIND, ERAS, META, Home, Json, Line, opened
+from tests.e2e.harness import ERAS, META, Home, Json, Line, opened
 from tests.servers import scripted
 
 pytestmark = pytest.mark.matrix
@@ -43,7 +43,7 @@ async def entries(line: Line) -> dict[str, Json]:
 
 
 @pytest.mark.parametrize("era", ERAS)
-@pytest.mark.parametrize("kind", EACH_KIND)
+@pytest.mark.parametrize("kind", KINDS)
 async def test_skills_of_the_same_name_are_listed_read_and_verified_each_by_its_own(
     tmp_path: Path, kind: str, era: str
 ) -> None:
